@@ -1,0 +1,21 @@
+# Compiler launcher, warnings and sanitizers: one place for all targets.
+find_program(CCACHE ccache)
+if(CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE})
+endif()
+
+add_compile_options(-Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Wimplicit-fallthrough -fno-omit-frame-pointer)
+if(NUAGES_WERROR)
+  add_compile_options(-Werror)
+endif()
+if(NUAGES_SANITIZE)
+  add_compile_options(-fsanitize=${NUAGES_SANITIZE} -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${NUAGES_SANITIZE})
+endif()
+if(NUAGES_BUILD_FUZZ)
+  add_compile_options(-fsanitize=fuzzer-no-link)
+endif()
+if(CMAKE_BUILD_TYPE STREQUAL "RelWithDebInfo")
+  # Assertions state invariants that tests must be able to trip, so they stay on; -g1 keeps objects small.
+  set(CMAKE_CXX_FLAGS_RELWITHDEBINFO "-O2 -g1")
+endif()

@@ -1,0 +1,40 @@
+// The store as the rest of the server sees it: insert a block, run SQL, stream rows. Nothing else.
+//
+// Implementations: store/chdb_store.h (ClickHouse in-process, embedded default); ClickHouse over
+// HTTP comes later with the same SQL text. All calls may come from any thread; an implementation
+// keeps one writer and a pool of readers inside. SQL takes server-side parameters
+// ({name:Type}); callers never paste values into SQL text.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+
+namespace nuages::store {
+
+class SpanBlock;
+
+using Parameters = std::map<std::string, std::string>;
+
+class Store {
+ public:
+  virtual ~Store() = default;
+
+  // Inserts all rows of the block or none. `token` identifies the block: inserting the same token
+  // again changes nothing (spans and every derived view alike), so a replay after a crash is exact.
+  virtual Status insert(const SpanBlock& block, std::string_view token) = 0;
+
+  // Runs one statement and returns its output in JSONCompact, or for statements without rows an
+  // empty string.
+  virtual Result<std::string> query(std::string_view sql, const Parameters& parameters) = 0;
+
+  // Runs one SELECT and hands each chunk of its output (JSONEachRow) to `sink` until the end or
+  // until `sink` returns false.
+  virtual Status stream(std::string_view sql, const Parameters& parameters,
+                        const std::function<bool(std::string_view)>& sink) = 0;
+};
+
+}  // namespace nuages::store
