@@ -4,32 +4,100 @@ SHELL := /bin/bash
 PRESET ?= release
 JOBS ?= $(shell nproc)
 BUILD := build/$(PRESET)
+PYTHON := $(CURDIR)/.venv/bin/python
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
-# clang-tidy and friends must not pick up a user's ccache or python settings half way
 export PYTHONDONTWRITEBYTECODE := 1
+STEP := tools/step
+CMAKE_FLAGS := -DPython_EXECUTABLE=$(PYTHON)
 
 .PHONY: help
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[1m%-16s\033[0m %s\n", $$1, $$2}'
 
-.PHONY: setup setup-check
-setup: ## install what building and the demo need (apt, .venv, npm)
+# --- set-up and build ------------------------------------------------------------------------------------------------------------------
+.PHONY: setup setup-check build server agent ui
+setup: ## install what building and the demo need (apt, .venv, libchdb, node modules)
 	@tools/setup.sh
 setup-check: ## install what the tests need besides
 	@tools/setup.sh check
-
-.PHONY: build server agent ui
 build: ui server agent ## build everything that runs: UI, server, agent
 ui: setup ## build the web UI into ui/dist
-	@tools/step "UI" bash -c 'cd ui && npm run --silent build'
-server: setup ## build nuages-server (preset: make server PRESET=dev)
-	@tools/step "configure $(PRESET)" cmake --preset $(PRESET) -DPython_EXECUTABLE=$(CURDIR)/.venv/bin/python -DNUAGES_BUILD_TESTS=OFF -DNUAGES_BUILD_BENCH=OFF
-	@tools/step "build nuages-server" cmake --build $(BUILD) -j $(JOBS) --target nuages-server
-agent: setup ## build the agent and install it into .venv (editable)
-	@tools/step "build and install the agent" .venv/bin/pip install -q --disable-pip-version-check --no-build-isolation --no-deps -e . -Cbuild-dir=build/agent
+	@$(STEP) "build the UI" bash -c 'cd ui && npm run --silent build'
+server: ui ## build nuages-server with the UI inside (make server PRESET=dev for a debug build)
+	@$(STEP) "configure ($(PRESET))" cmake --preset $(PRESET) $(CMAKE_FLAGS) -DNUAGES_BUILD_TESTS=$(or $(TESTS),OFF) -DNUAGES_BUILD_BENCH=$(or $(TESTS),OFF) -DNUAGES_BUILD_AGENT=OFF
+	@$(STEP) "build nuages-server" cmake --build $(BUILD) -j $(JOBS) --target nuages-server
+agent: setup ## build the agent and install it into .venv
+	@$(STEP) "build and install the agent" .venv/bin/pip install -q --disable-pip-version-check --no-build-isolation --no-deps -e . -Cbuild-dir=build/agent
 
+# --- the main job ----------------------------------------------------------------------------------------------------------------------
 .PHONY: demo demo-check
 demo: build ## the main job: example application, traces, tree, N+1, UI; Ctrl-C ends it
-	@.venv/bin/python tools/demo.py
-demo-check: build ## the same unattended, checked against the guide
-	@.venv/bin/python tools/demo.py --check
+	@$(PYTHON) tools/demo.py
+demo-check: build ## the same unattended, compared with what the guide promises
+	@$(PYTHON) tools/demo.py --check
+
+# --- everything that must hold ---------------------------------------------------------------------------------------------------------
+.PHONY: check lint tidy test test-native test-asan test-tsan test-python test-ui fuzz-smoke fuzz bench-smoke golden format
+check: setup-check ## everything: lint, build, all tests, fuzz and benchmark smoke, demo-check (what CI runs)
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory test-ui
+	@$(MAKE) --no-print-directory server agent TESTS=ON
+	@$(MAKE) --no-print-directory test-native tidy test-asan
+	@$(MAKE) --no-print-directory test-python
+	@$(MAKE) --no-print-directory fuzz-smoke bench-smoke
+	@$(MAKE) --no-print-directory demo-check
+	@echo "make check: all green"
+
+lint: setup-check ## formats, layers, ruff, mypy, biome
+	@$(STEP) "clang-format" bash -c 'git ls-files "*.cc" "*.h" | xargs clang-format-19 --dry-run -Werror'
+	@$(STEP) "layers" $(PYTHON) tools/check_layers.py
+	@$(STEP) "ruff" bash -c 'ruff check . && ruff format --check .'
+	@$(STEP) "mypy" mypy --no-incremental
+	@$(STEP) "biome, svelte-check" bash -c 'cd ui && npm run --silent check'
+tidy: setup-check ## clang-tidy over the native sources (remembers what passed)
+	@[ -f $(BUILD)/compile_commands.json ] || cmake --preset $(PRESET) $(CMAKE_FLAGS) > /dev/null
+	@$(STEP) "clang-tidy" $(PYTHON) tools/tidy.py $(BUILD)
+test-native: setup-check ## the C++ tests
+	@$(STEP) "configure ($(PRESET))" cmake --preset $(PRESET) $(CMAKE_FLAGS) -DNUAGES_BUILD_TESTS=ON -DNUAGES_BUILD_BENCH=ON -DNUAGES_BUILD_AGENT=OFF
+	@$(STEP) "build ($(PRESET))" cmake --build $(BUILD) -j $(JOBS)
+	@ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS) --quiet -O build/ctest.log || { tail -n 60 build/ctest.log; exit 1; }
+	@tail -n 4 build/ctest.log
+test-asan: setup-check ## the C++ tests under address and undefined-behaviour sanitizers
+	@$(STEP) "configure (asan)" cmake --preset asan $(CMAKE_FLAGS) -DNUAGES_BUILD_AGENT=OFF
+	@$(STEP) "build (asan)" cmake --build build/asan -j $(JOBS)
+	@$(STEP) "C++ tests (asan)" ctest --test-dir build/asan --output-on-failure -j $(JOBS)
+test-tsan: setup-check ## the C++ tests under the thread sanitizer (not part of check)
+	@$(STEP) "configure (tsan)" cmake --preset tsan $(CMAKE_FLAGS)
+	@$(STEP) "build (tsan)" cmake --build build/tsan -j $(JOBS)
+	@$(STEP) "C++ tests (tsan)" ctest --test-dir build/tsan --output-on-failure -j $(JOBS)
+test-python: server agent setup-check ## pytest: the agent, the server over its ports, the example, the UI in Chromium
+	@$(PYTHON) -m pytest
+test-ui: setup-check ## Vitest
+	@$(STEP) "Vitest" bash -c 'cd ui && npm test --silent'
+test: test-native test-python test-ui ## all tests without lint and sanitizers
+fuzz-smoke: setup-check ## every fuzz target for a few seconds on its corpus
+	@$(STEP) "configure (fuzz)" cmake --preset fuzz $(CMAKE_FLAGS)
+	@$(STEP) "build (fuzz)" cmake --build build/fuzz -j $(JOBS)
+	@$(STEP) "fuzz targets" tools/fuzz.sh 5
+fuzz: setup-check ## every fuzz target for FUZZ_SECONDS (default 3600)
+	@cmake --preset fuzz $(CMAKE_FLAGS) > /dev/null && cmake --build build/fuzz -j $(JOBS) && tools/fuzz.sh $(or $(FUZZ_SECONDS),3600)
+bench-smoke: setup-check ## every benchmark program once, so that none rots
+	@$(STEP) "benchmark programs" bash -c 'for b in $$(find $(BUILD)/native -maxdepth 1 -name "*_benchmark"); do $$b --benchmark_min_time=0.01 || exit 1; done'
+golden: ## rewrite the expected parts of the golden tests; review the diff
+	@NUAGES_UPDATE_GOLDEN=1 ctest --test-dir $(BUILD) -R Golden --output-on-failure
+format: ## format all sources
+	@git ls-files '*.cc' '*.h' | xargs clang-format-19 -i
+	@ruff check --fix -q . ; ruff format -q .
+	@cd ui && npx biome check --write .
+
+# --- benchmarks: docs/performance.md ----------------------------------------------------------------------------------------------------
+.PHONY: bench-overhead bench-span bench-server
+bench-overhead: setup-check build ## a Django request: untraced, nuages, official packages, interleaved
+	@$(PYTHON) bench/overhead.py
+bench-span: setup-check agent ## one span with five attributes: nuages against opentelemetry-sdk
+	@$(PYTHON) bench/span.py
+bench-server: setup-check server ## server: CPU and bytes per span stored
+	@$(PYTHON) bench/server.py
+.PHONY: clean
+clean: ## remove build/ and ui/dist
+	@rm -rf build ui/dist
