@@ -1,0 +1,51 @@
+// The JSON API: every route below /api/v1, /healthz and /readyz, as a function from Request to
+// Response.
+//
+// docs/openapi.yaml describes the routes; a test compares both. handle() may be called by any
+// number of threads and blocks on SQL, so call it on a worker, not on a network thread. It never
+// throws: what goes wrong becomes {"error":{"code","message"}}. The store, the recent spans and
+// whatever the status function uses must outlive the Api.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "server/http_types.h"
+#include "store/recent_spans.h"
+#include "store/store.h"
+
+namespace nuages::server {
+
+// What GET /api/v1/status tells; the program fills it at each call.
+struct ServerStatus {
+  std::string version;
+  std::string store_kind = "chdb";
+  std::string store_version;
+  bool store_ready = false;
+  std::string store_error;  // why it is not ready
+  uint64_t received_spans = 0;
+  uint64_t rejected_spans = 0;
+  uint64_t repeated_spans = 0;
+  uint64_t wal_segments = 0;
+  uint64_t wal_bytes = 0;
+  uint64_t start_time_ns = 0;  // Unix nanoseconds
+};
+
+struct ApiOptions {
+  std::function<ServerStatus()> status;        // required
+  const store::RecentSpans* recent = nullptr;  // optional: spans not yet inserted
+};
+
+class Api {
+ public:
+  Api(store::Store& store, ApiOptions options);
+
+  Response handle(const Request& request);
+
+ private:
+  store::Store* store_;
+  ApiOptions options_;
+};
+
+}  // namespace nuages::server
