@@ -1,0 +1,21 @@
+// Random trace and span ids: one xoshiro256++ per thread, seeded by getrandom(2).
+//
+// Independent of Python's random module, so random.seed() never repeats ids. A forked child reseeds
+// before its first id (process_generation changes). Never returns zero. Any thread; a few ns.
+// Source: Blackman and Vigna, "Scrambled linear pseudorandom number generators", 2018.
+#pragma once
+
+#include <cstdint>
+
+#include "base/ids.h"
+
+namespace nuages::trace {
+
+TraceId new_trace_id() noexcept;
+SpanId new_span_id() noexcept;
+
+// Counts fork()s: changes in a child before fork() returns there. A pthread_atfork handler bumps
+// it, so a compare is enough where getpid() would be a system call. (A raw clone() is not seen.)
+uint32_t process_generation() noexcept;
+
+}  // namespace nuages::trace

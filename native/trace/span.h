@@ -1,0 +1,188 @@
+// Span: one live span in native memory. No Python objects, all bytes copied.
+//
+// The buffer of a span grows as a log of entries behind room for the record's header, so ending a
+// span fills the header and appends three strings: the record is ready without another copy.
+// Replacing a key marks the old entry dead and appends (upstream's order: a replaced key moves to
+// the end); dead entries are squeezed out when they outweigh the live ones and before reading.
+// Spans and their buffers are pooled per thread: a typical span allocates nothing.
+//
+// Threading: meant for one thread at a time, made safe for any by a per-span spin lock. Fork: a
+// span started in the parent is read-only in a child (usable as a parent there), end() does
+// nothing. Lifetime: intrusive count; a span keeps its LocalRoot alive.
+// Source: OpenTelemetry trace SDK specification; limits and status as opentelemetry-python.
+#pragma once
+
+#include <cstdint>
+#include <mutex>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "trace/attribute.h"
+#include "trace/limits.h"
+#include "trace/local_root.h"
+#include "trace/record.h"
+#include "trace/ref.h"
+#include "trace/sink.h"
+#include "trace/span_context.h"
+
+namespace nuages::trace {
+
+class Span;
+using SpanRef = Ref<Span>;
+
+struct LinkView {
+  TraceId trace_id;
+  SpanId span_id = 0;
+  uint8_t trace_flags = 0;
+  bool remote = false;
+  std::string_view trace_state;
+  std::span<const AttributeView> attributes;
+};
+
+struct StartOptions {
+  std::string_view name;
+  wire::SpanKind kind = wire::SpanKind::kInternal;
+  Span* local_parent = nullptr;             // wins over `parent`; shares its LocalRoot
+  const SpanContext* parent = nullptr;      // remote or foreign; null or invalid: a root span
+  uint32_t scope = 0;                       // intern_scope
+  uint64_t start_ns = 0;                    // 0: now
+  bool sampled = true;                      // false: recorded only, not to be published
+  const TraceState* trace_state = nullptr;  // the sampler's; null: the parent's
+  TraceId trace_id;                         // for roots; zero: a new random one
+  SpanId span_id = 0;                       // zero: a new random one
+  std::span<const AttributeView> attributes;
+  std::span<const LinkView> links;
+  const SpanLimits* limits = nullptr;  // copied; null: the defaults
+};
+
+class Span : public RefCounted<Span> {
+ public:
+  // Null when the local trace already has LocalRoot::kMaxSpans spans (counted there): the caller
+  // goes on with a non-recording span that carries the parent's context.
+  static SpanRef start(const StartOptions& options) noexcept;
+
+  // Immutable after start: no lock needed.
+  const SpanContext& context() const noexcept { return context_; }
+  SpanId parent_id() const noexcept { return parent_id_; }
+  bool parent_remote() const noexcept { return parent_remote_; }
+  const Ref<LocalRoot>& local_root() const noexcept { return root_; }
+  bool is_local_root() const noexcept { return is_local_root_; }
+  wire::SpanKind kind() const noexcept { return kind_; }
+  uint32_t scope() const noexcept { return scope_; }
+  uint64_t start_ns() const noexcept { return start_ns_; }
+  const SpanLimits& limits() const noexcept { return limits_; }
+
+  // Changes. Each returns false and does nothing when the span has ended or belongs to the parent
+  // process. Empty keys are refused.
+  bool set_attribute(std::string_view key, const ValueView& value) noexcept;
+  bool set_attributes(std::span<const AttributeView> attributes) noexcept;
+  bool add_event(std::string_view name, uint64_t time_ns = 0,
+                 std::span<const AttributeView> attributes = {}) noexcept;
+  bool add_link(const LinkView& link) noexcept;
+  // OpenTelemetry precedence: OK is final, UNSET is ignored, a message is kept only with ERROR.
+  bool set_status(wire::StatusCode code, std::string_view message = {}) noexcept;
+  bool update_name(std::string_view name) noexcept;
+  void mark_sql_clean() noexcept;  // statement attributes hold no literals
+
+  // For code that writes the SDK's private fields (span._attributes = {...}) and for processors.
+  bool remove_attribute(std::string_view key) noexcept;
+  bool clear_attributes() noexcept;
+  bool clear_events() noexcept;
+  bool clear_links() noexcept;
+  bool replace_status(wire::StatusCode code, std::string_view message) noexcept;  // no precedence
+
+  // True for the first call in the process that started the span. end_ns 0: now, by the monotonic
+  // clock, never before the start.
+  bool end(uint64_t end_ns = 0) noexcept;
+  bool ended() const noexcept;
+  bool is_recording() const noexcept;  // not ended, and started in this process
+  uint64_t end_ns() const noexcept;    // 0 while running
+
+  // Between end() and publish() processors may change the span again: set_editable(true) lifts the
+  // refusal above, set_editable(false) restores it.
+  void set_editable(bool editable) noexcept;
+
+  // Reading: a copy of the state as a record, for RecordView. For a running span end_ns is 0.
+  std::string snapshot() const;
+  // The same without a copy: f(RecordView) under the span's lock; f must not touch the span.
+  template <typename F>
+  void read(F&& f) const {
+    std::lock_guard guard(lock_);
+    f(RecordView(const_cast<Span*>(this)->finish_record()));
+  }
+
+  // Hands the record to a sink; after end(), only in the process that started the span.
+  void publish(RecordSink& sink) const noexcept;
+
+ private:
+  friend class RefCounted<Span>;
+  friend class SpanPool;
+
+  Span() noexcept = default;
+  ~Span();
+  void destroy() noexcept;  // back to the pool
+
+  bool writable() const noexcept;
+  bool own_process() const noexcept;
+  char* append(uint32_t size) noexcept;  // null: out of memory
+  void put_attribute(std::string_view key, const ValueView& value) noexcept;
+  bool put_event(std::string_view name, uint64_t time_ns,
+                 std::span<const AttributeView> attributes) noexcept;
+  bool put_link(const LinkView& link) noexcept;
+  void kill(char* entry) noexcept;
+  char* find_attribute(std::string_view key) noexcept;
+  bool make_room(EntryType type, uint32_t limit, uint32_t& count, uint32_t& dropped) noexcept;
+  void clear(EntryType type) noexcept;
+  void squeeze() noexcept;
+  std::string_view finish_record() noexcept;
+
+  SpanContext context_;
+  SpanId parent_id_ = 0;
+  Ref<LocalRoot> root_;
+  uint64_t start_ns_ = 0;
+  uint32_t scope_ = 0;
+  uint32_t generation_ = 0;
+  wire::SpanKind kind_ = wire::SpanKind::kInternal;
+  bool parent_remote_ = false;
+  bool is_local_root_ = false;
+  SpanLimits limits_;
+
+  mutable SpinLock lock_;  // guards everything below
+  bool ended_ = false;
+  bool editable_ = false;
+  bool sql_clean_ = false;
+  wire::StatusCode status_ = wire::StatusCode::kUnset;
+  uint64_t end_ns_ = 0;
+  std::string name_;
+  std::string status_message_;
+  char* buffer_ = nullptr;  // RecordHeader, then the log; finish_record() appends the strings
+  uint32_t size_ = 0;       // header and log
+  uint32_t capacity_ = 0;
+  uint32_t dead_ = 0;  // bytes of dead entries
+  uint32_t attributes_ = 0, events_ = 0, links_ = 0;
+  uint32_t dropped_attributes_ = 0, dropped_events_ = 0, dropped_links_ = 0;
+  Span* next_free_ = nullptr;
+};
+
+// A leaf (database or cache call) in one step: no Span object, straight to the sink.
+struct LeafOptions {
+  std::string_view name;
+  wire::SpanKind kind = wire::SpanKind::kClient;
+  uint32_t scope = 0;
+  uint64_t start_ns = 0;  // wall time: take both from parent.local_root()->now()
+  uint64_t end_ns = 0;
+  std::span<const AttributeView> attributes;
+  wire::StatusCode status = wire::StatusCode::kUnset;
+  std::string_view status_message;
+  std::string_view event_name;  // one optional event (an exception) at end_ns
+  std::span<const AttributeView> event_attributes;
+  bool sql_clean = false;
+};
+
+// The new span's id; 0 when the trace is full or the parent belongs to another process. `parent`'s
+// limits apply. With several sinks each gets the same record.
+SpanId record_leaf(const Span& parent, const LeafOptions& leaf,
+                   std::span<RecordSink* const> sinks) noexcept;
+
+}  // namespace nuages::trace
