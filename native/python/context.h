@@ -1,0 +1,43 @@
+// The current span: reading and setting the ContextVar of opentelemetry's runtime context.
+//
+// The parent of a new span is whatever opentelemetry.trace.get_current_span() would find, read
+// natively. The ContextVar is cached by the identity of opentelemetry.context._RUNTIME_CONTEXT,
+// which programs replace. Before CPython 3.12 PyContextVar_Set can be hit by a garbage collection
+// in the middle of its update (python/cpython#148891): a PyContext copy is held across it.
+// All functions need the GIL, leave no Python error behind and keep one that was pending.
+#pragma once
+
+#include "python/module_state.h"
+#include "trace/span.h"
+
+namespace nuages::python {
+
+struct SpanObject;
+
+// What activate() did, for deactivate(). Hold it where the span's end is.
+struct Activation {
+  Ref ours;      // the Context that was set
+  Ref previous;  // the Context before
+  Ref token;
+  bool active() const noexcept { return static_cast<bool>(ours); }
+};
+
+// Makes `span` (any span object) the current one, on top of the current Context. False: nothing is
+// active, go on without.
+bool activate(ModuleState& state, PyObject* span, Activation& activation) noexcept;
+
+// Restores the Context of before, only if the current one is still ours. Harmless when called twice.
+void deactivate(ModuleState& state, Activation& activation) noexcept;
+
+// The Context now (a dict subclass); empty when it cannot be had.
+Ref current_context(ModuleState& state) noexcept;
+
+// The object under the span key of `context` (null: of the current Context): ours, somebody else's,
+// or nothing.
+Ref span_in_context(ModuleState& state, PyObject* context) noexcept;
+
+// The current span if it is a recording one of ours, else null. The second gives the core's span.
+Ref current_span(ModuleState& state) noexcept;  // a SpanObject*
+trace::SpanRef current_core_span(ModuleState& state) noexcept;
+
+}  // namespace nuages::python

@@ -1,0 +1,163 @@
+#include "python/hook_function.h"
+
+#include <structmember.h>
+
+#include <cstddef>
+#include <cstring>
+
+namespace nuages::python {
+namespace {
+
+PyObject* hook_vectorcall(PyObject* callable, PyObject* const* args, size_t flagged_count,
+                          PyObject* keywords) {
+  auto& hook = *reinterpret_cast<HookFunction*>(callable);
+  const HookCall call{args, flagged_count, keywords};
+  if (!hook.enabled) return call_original(hook, call);
+  return hook.handler(hook, call);
+}
+
+PyObject* hook_bind(PyObject* self, PyObject* object, PyObject* /*type*/) {
+  if (object == nullptr || object == Py_None) return new_reference(self);
+  return PyMethod_New(self, object);
+}
+
+// What is not ours is the original's: __code__, __defaults__, __self__, marks of decorators, ...
+PyObject* hook_getattro(PyObject* self, PyObject* name) {
+  PyObject* own = PyObject_GenericGetAttr(self, name);
+  if (own != nullptr || !PyErr_ExceptionMatches(PyExc_AttributeError)) return own;
+  PyErr_Clear();
+  return PyObject_GetAttr(reinterpret_cast<HookFunction*>(self)->original, name);
+}
+
+PyObject* hook_repr(PyObject* self) {
+  return PyObject_Repr(reinterpret_cast<HookFunction*>(self)->original);
+}
+
+// Pickled as functions are: by the name it is found under.
+PyObject* hook_reduce(PyObject* self, PyObject* /*unused*/) {
+  return PyObject_GetAttrString(self, "__qualname__");
+}
+
+int hook_traverse(PyObject* self, visitproc visit, void* arg) {
+  auto* hook = reinterpret_cast<HookFunction*>(self);
+  Py_VISIT(hook->original);
+  Py_VISIT(hook->dict);
+  Py_VISIT(hook->data);
+  Py_VISIT(hook->owner);
+  Py_VISIT(Py_TYPE(self));
+  return 0;
+}
+
+int hook_clear(PyObject* self) {
+  auto* hook = reinterpret_cast<HookFunction*>(self);
+  hook->enabled = false;  // its data is gone; the original stays until deallocation
+  Py_CLEAR(hook->dict);
+  Py_CLEAR(hook->data);
+  return 0;
+}
+
+void hook_dealloc(PyObject* self) {
+  auto* hook = reinterpret_cast<HookFunction*>(self);
+  PyTypeObject* type = Py_TYPE(self);
+  PyObject_GC_UnTrack(self);
+  if (hook->weak_references != nullptr) PyObject_ClearWeakRefs(self);
+  hook_clear(self);
+  Py_CLEAR(hook->original);
+  Py_CLEAR(hook->owner);
+  type->tp_free(self);
+  Py_DECREF(type);
+}
+
+PyMemberDef hook_members[] = {
+    {"__vectorcalloffset__", T_PYSSIZET, offsetof(HookFunction, vectorcall), READONLY, nullptr},
+    {"__dictoffset__", T_PYSSIZET, offsetof(HookFunction, dict), READONLY, nullptr},
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(HookFunction, weak_references), READONLY, nullptr},
+    {"nuages_enabled", T_BOOL, offsetof(HookFunction, enabled), 0, nullptr},
+    {"nuages_original", T_OBJECT, offsetof(HookFunction, original), READONLY, nullptr},
+    {nullptr, 0, 0, 0, nullptr},
+};
+PyGetSetDef hook_properties[] = {
+    {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, nullptr, nullptr},
+    {nullptr, nullptr, nullptr, nullptr, nullptr},
+};
+PyMethodDef hook_methods[] = {
+    {"__reduce__", hook_reduce, METH_NOARGS, nullptr},
+    {nullptr, nullptr, 0, nullptr},
+};
+PyType_Slot hook_slots[] = {
+    {Py_tp_dealloc, reinterpret_cast<void*>(hook_dealloc)},
+    {Py_tp_traverse, reinterpret_cast<void*>(hook_traverse)},
+    {Py_tp_clear, reinterpret_cast<void*>(hook_clear)},
+    {Py_tp_call, reinterpret_cast<void*>(PyVectorcall_Call)},
+    {Py_tp_descr_get, reinterpret_cast<void*>(hook_bind)},
+    {Py_tp_getattro, reinterpret_cast<void*>(hook_getattro)},
+    {Py_tp_setattro, reinterpret_cast<void*>(PyObject_GenericSetAttr)},
+    {Py_tp_repr, reinterpret_cast<void*>(hook_repr)},
+    {Py_tp_members, hook_members},
+    {Py_tp_getset, hook_properties},
+    {Py_tp_methods, hook_methods},
+    {0, nullptr},
+};
+PyType_Spec hook_spec = {
+    "nuages._native.HookFunction", sizeof(HookFunction), 0,
+    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_METHOD_DESCRIPTOR |
+#if PY_VERSION_HEX >= 0x030A0000
+        Py_TPFLAGS_DISALLOW_INSTANTIATION |
+#endif
+        Py_TPFLAGS_HAVE_VECTORCALL,
+    hook_slots};
+
+// As functools.update_wrapper does it; a missing attribute is simply not there.
+bool copy_identity(HookFunction& hook) {
+  hook.dict = PyDict_New();
+  if (hook.dict == nullptr) return false;
+  for (const char* name : {"__module__", "__name__", "__qualname__", "__doc__"}) {
+    Reference value = attribute_of(hook.original, name);
+    if (value && PyDict_SetItemString(hook.dict, name, value.get()) < 0) return false;
+  }
+  Reference dict = attribute_of(hook.original, "__dict__");
+  if (dict && PyDict_Check(dict.get()) && PyFunction_Check(hook.original) &&
+      PyDict_Update(hook.dict, dict.get()) < 0) {
+    return false;
+  }
+  return PyDict_SetItemString(hook.dict, "__wrapped__", hook.original) == 0;
+}
+
+}  // namespace
+
+PyObject* HookCall::argument(Py_ssize_t index, const char* name) const {
+  if (PyObject* found = positional(index)) return found;
+  if (keywords == nullptr) return nullptr;
+  for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(keywords); ++i) {
+    if (PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(keywords, i), name) == 0) {
+      return args[count() + i];
+    }
+  }
+  return nullptr;
+}
+
+PyObject* new_hook(HookState& state, PyObject* owner, PyObject* original, HookHandler handler,
+                   PyObject* data) {
+  auto* hook = reinterpret_cast<HookFunction*>(state.hook_type->tp_alloc(state.hook_type, 0));
+  if (hook == nullptr) return nullptr;
+  hook->vectorcall = hook_vectorcall;
+  hook->handler = handler;
+  hook->original = new_reference(original);
+  hook->data = new_reference(data);
+  hook->owner = new_reference(owner);
+  hook->state = &state;
+  hook->enabled = true;
+  if (!copy_identity(*hook)) {
+    Py_DECREF(hook);
+    return nullptr;
+  }
+  return reinterpret_cast<PyObject*>(hook);
+}
+
+bool create_hook_type(PyObject* module, HookState& state) {
+  state.hook_type =
+      reinterpret_cast<PyTypeObject*>(PyType_FromModuleAndSpec(module, &hook_spec, nullptr));
+  return state.hook_type != nullptr;
+}
+
+}  // namespace nuages::python

@@ -1,0 +1,71 @@
+// Ref: an owned reference to a Python object; and the few other helpers every file here needs.
+//
+// Steal it with Ref::take(new_reference), share it with Ref::share(borrowed). Needs the GIL
+// wherever it is copied or destroyed. No exceptions, no cost over a raw pointer.
+#pragma once
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <string_view>
+#include <utility>
+
+namespace nuages::python {
+
+class Ref {
+ public:
+  Ref() noexcept = default;
+  static Ref take(PyObject* owned) noexcept {
+    Ref ref;
+    ref.object_ = owned;
+    return ref;
+  }
+  static Ref share(PyObject* borrowed) noexcept {
+    Py_XINCREF(borrowed);
+    return take(borrowed);
+  }
+  Ref(const Ref& other) noexcept : object_(other.object_) { Py_XINCREF(object_); }
+  Ref(Ref&& other) noexcept : object_(std::exchange(other.object_, nullptr)) {}
+  Ref& operator=(Ref other) noexcept {
+    std::swap(object_, other.object_);
+    return *this;
+  }
+  ~Ref() { Py_XDECREF(object_); }
+
+  PyObject* get() const noexcept { return object_; }
+  explicit operator bool() const noexcept { return object_ != nullptr; }
+  PyObject* release() noexcept { return std::exchange(object_, nullptr); }  // gives it away
+  void reset() noexcept { Py_CLEAR(object_); }
+  PyObject** slot() noexcept { return &object_; }  // for tp_traverse: Py_VISIT(ref.get()) suffices
+
+ private:
+  PyObject* object_ = nullptr;
+};
+
+// Keeps the Python error that was set before, for code that runs Python while one is pending.
+class ErrorGuard {
+ public:
+  ErrorGuard() noexcept { PyErr_Fetch(&type_, &value_, &traceback_); }
+  ~ErrorGuard() { PyErr_Restore(type_, value_, traceback_); }
+  ErrorGuard(const ErrorGuard&) = delete;
+  ErrorGuard& operator=(const ErrorGuard&) = delete;
+
+ private:
+  PyObject* type_ = nullptr;
+  PyObject* value_ = nullptr;
+  PyObject* traceback_ = nullptr;
+};
+
+// UTF-8 of a str, valid as long as this object and the str. Lone surrogates become '?'; what is not
+// a str is shown by str(). Empty (and no Python error) when even that fails.
+class Utf8 {
+ public:
+  explicit Utf8(PyObject* object) noexcept;
+  std::string_view view() const noexcept { return view_; }
+
+ private:
+  Ref kept_;
+  std::string_view view_;
+};
+
+}  // namespace nuages::python

@@ -1,0 +1,174 @@
+"""`BatchSpanProcessor` and `SimpleSpanProcessor`: native pipelines for the native exporter, the official classes for everything else.
+
+A pipeline is a bounded queue plus one native thread that never takes the GIL. A processor in native mode is told apart by the provider, which
+then publishes records straight from C++; `on_end()` exists for processors that wrap ours.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Optional
+
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace import export as sdk_export
+from opentelemetry.sdk.trace.export import SpanExporter
+
+from nuages import _native, settings
+from nuages.sdk.otlp_grpc import OTLPSpanExporter
+
+logger = logging.getLogger("nuages")
+
+# The classes as opentelemetry-sdk wrote them; install() rebinds the module's names later.
+OfficialBatchSpanProcessor: Any = sdk_export.BatchSpanProcessor
+OfficialSimpleSpanProcessor: Any = sdk_export.SimpleSpanProcessor
+
+
+def make_pipeline(
+    exporter: OTLPSpanExporter,
+    max_queue_size: int,
+    max_export_batch_size: int,
+    schedule_delay_millis: float,
+    export_timeout_millis: float = 30_000,
+) -> Any:
+    options = exporter.pipeline_options()
+    options.update(
+        max_queue_size=int(max_queue_size),
+        max_queue_bytes=int(settings.get("queue_bytes")),
+        max_batch_size=int(max_export_batch_size),
+        schedule_delay_ms=max(1, int(schedule_delay_millis)),
+        export_timeout_ms=max(1, int(export_timeout_millis)),
+        masking=settings.get("masking"),
+    )
+    pipeline = _native.Pipeline(**options)
+    logger.debug(
+        "exporting to %s by OTLP/gRPC: queue %d, batch %d, delay %d ms, masking %s",
+        options["endpoint"],
+        options["max_queue_size"],
+        options["max_batch_size"],
+        options["schedule_delay_ms"],
+        options["masking"],
+    )
+    return pipeline
+
+
+def is_native(exporter: object) -> bool:
+    """Exactly our class: a user's subclass may override export() and must be called."""
+    return type(exporter) is OTLPSpanExporter and exporter.native
+
+
+class BatchSpanProcessor(OfficialBatchSpanProcessor):  # type: ignore[misc]
+    def __init__(
+        self,
+        span_exporter: SpanExporter,
+        max_queue_size: Optional[int] = None,
+        schedule_delay_millis: Optional[float] = None,
+        max_export_batch_size: Optional[int] = None,
+        export_timeout_millis: Optional[float] = None,
+        **options: Any,
+    ) -> None:
+        self.pipeline: Any = None
+        if not is_native(span_exporter):
+            super().__init__(
+                MaskingExporter.around(span_exporter),
+                max_queue_size,
+                schedule_delay_millis,
+                max_export_batch_size,
+                export_timeout_millis,
+                **options,
+            )
+            return
+        official = OfficialBatchSpanProcessor
+        queue = official._default_max_queue_size() if max_queue_size is None else max_queue_size
+        delay = official._default_schedule_delay_millis() if schedule_delay_millis is None else schedule_delay_millis
+        batch = official._default_max_export_batch_size() if max_export_batch_size is None else max_export_batch_size
+        timeout = official._default_export_timeout_millis() if export_timeout_millis is None else export_timeout_millis
+        official._validate_arguments(queue, delay, batch)  # ValueError for what cannot work, as the official class
+        self._exporter = span_exporter
+        self.pipeline = make_pipeline(span_exporter, queue, batch, delay, timeout)  # type: ignore[arg-type]
+
+    @property
+    def span_exporter(self) -> Any:
+        if self.pipeline is not None:
+            return self._exporter
+        return MaskingExporter.inner(super().span_exporter)
+
+    def on_start(self, span: Any, parent_context: Any = None) -> None:
+        return None
+
+    def on_end(self, span: ReadableSpan) -> None:
+        if self.pipeline is not None:
+            self.pipeline.publish(span)
+        else:
+            super().on_end(span)
+
+    def shutdown(self) -> None:
+        if self.pipeline is not None:
+            self.pipeline.shutdown(int(settings.get("shutdown_timeout") * 1000))
+            self._exporter.shutdown()
+        else:
+            super().shutdown()
+
+    def force_flush(self, timeout_millis: Optional[int] = None) -> bool:
+        if self.pipeline is not None:
+            return bool(self.pipeline.force_flush(30_000 if timeout_millis is None else int(timeout_millis)))
+        return bool(super().force_flush(timeout_millis))
+
+
+class SimpleSpanProcessor(OfficialSimpleSpanProcessor):  # type: ignore[misc]
+    """Over the native exporter: a pipeline that sends each span as soon as it ends, without making the application wait."""
+
+    def __init__(self, span_exporter: SpanExporter, **options: Any) -> None:
+        self.pipeline: Any = None
+        if not is_native(span_exporter):
+            super().__init__(MaskingExporter.around(span_exporter), **options)
+            return
+        self._exporter = span_exporter
+        self.pipeline = make_pipeline(span_exporter, 2048, 1, 1)  # type: ignore[arg-type]
+
+    def on_start(self, span: Any, parent_context: Any = None) -> None:
+        return None
+
+    def on_end(self, span: ReadableSpan) -> None:
+        if self.pipeline is not None:
+            self.pipeline.publish(span)
+        else:
+            super().on_end(span)
+
+    def shutdown(self) -> None:
+        if self.pipeline is not None:
+            self.pipeline.shutdown(int(settings.get("shutdown_timeout") * 1000))
+            self._exporter.shutdown()
+        else:
+            super().shutdown()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        if self.pipeline is not None:
+            return bool(self.pipeline.force_flush(int(timeout_millis)))
+        return bool(super().force_flush(timeout_millis))
+
+
+class MaskingExporter(SpanExporter):
+    """Hands masked copies to a Python exporter, so that no way out of the process skips masking."""
+
+    def __init__(self, inner: SpanExporter) -> None:
+        self._inner = inner
+
+    @classmethod
+    def around(cls, exporter: SpanExporter) -> SpanExporter:
+        if settings.get("masking") == "off" or not hasattr(_native, "masked_copy"):
+            return exporter
+        return cls(exporter)
+
+    @staticmethod
+    def inner(exporter: Any) -> Any:
+        return exporter._inner if isinstance(exporter, MaskingExporter) else exporter
+
+    def export(self, spans: Any) -> Any:
+        profile = settings.get("masking")
+        return self._inner.export([_native.masked_copy(span, profile) if isinstance(span, _native.SpanBase) else span for span in spans])
+
+    def shutdown(self) -> None:
+        self._inner.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        return bool(self._inner.force_flush(timeout_millis))

@@ -1,0 +1,304 @@
+"""The one registry of everything a user can set.
+
+Precedence of every setting: value given in code > environment variable > the ``NUAGES`` dict (or an ``OTEL_*`` name) in Django's settings
+> default. A bad value never stops the application: the default is used and one error names the variable and the value (unless the value may
+hold a secret). The same problems come out as Django system checks (checks.py). Reading is cheap after the first time and thread-safe.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import os
+import sys
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Callable, Optional
+
+logger = logging.getLogger("nuages")
+
+TRUE_WORDS = frozenset({"1", "true", "yes", "on"})
+FALSE_WORDS = frozenset({"0", "false", "no", "off"})
+
+
+class BadValue(ValueError):
+    """Raised by a parser; the text says what would be right."""
+
+
+def parse_bool(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    word = str(value).strip().lower()
+    if word in TRUE_WORDS:
+        return True
+    if word in FALSE_WORDS:
+        return False
+    raise BadValue("use true or false")
+
+
+def parse_choice(*words: str) -> Callable[[Any], str]:
+    def parse(value: Any) -> str:
+        word = str(value).strip().lower()
+        if word not in words:
+            raise BadValue("use " + " or ".join(words))
+        return word
+
+    return parse
+
+
+def parse_hooks(value: Any) -> tuple[str, ...]:
+    """``all``, ``none`` or names (``orm,celery``); which names exist is known to nuages.hooks alone."""
+    if isinstance(value, (list, tuple, set, frozenset)):
+        words = [str(word) for word in value]
+    else:
+        words = str(value).split(",")
+    names = tuple(word.strip().lower() for word in words if word.strip())
+    if not names:
+        raise BadValue("use all, none or a comma list of hook names")
+    if "none" in names and len(names) > 1:
+        raise BadValue("none cannot be combined with other names")
+    return names
+
+
+def parse_masking(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    word = str(value).strip().lower()
+    if word in TRUE_WORDS:
+        return "on"
+    if word in FALSE_WORDS or word == "none":
+        return "off"
+    if word in {"guide", "gdpr", "hipaa"}:
+        return word
+    raise BadValue("use on, off, guide, gdpr or hipaa")
+
+
+def parse_seconds(value: Any) -> float:
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        raise BadValue("use a number of seconds") from None
+    if not 0 <= seconds <= 3600:
+        raise BadValue("use seconds between 0 and 3600")
+    return seconds
+
+
+def parse_count(value: Any) -> int:
+    try:
+        count = int(value)
+    except (TypeError, ValueError):
+        raise BadValue("use a whole number") from None
+    if count < 0:
+        raise BadValue("use a whole number of 0 or more")
+    return count
+
+
+def parse_text(value: Any) -> str:
+    return str(value)
+
+
+def parse_patterns(value: Any) -> tuple[str, ...]:
+    """A comma list, or a list, of URL patterns; spaces around entries are tolerated."""
+    words = value if isinstance(value, (list, tuple)) else str(value).split(",")
+    return tuple(str(word).strip() for word in words if str(word).strip())
+
+
+@dataclass(frozen=True)
+class Setting:
+    name: str  # the key in code and, upper-cased, in the NUAGES dict
+    env: tuple[str, ...]  # environment variables, the first that is set wins
+    default: Any
+    parse: Callable[[Any], Any]
+    help: str
+    secret: bool = False  # the value must never be printed
+
+    @property
+    def key(self) -> str:
+        return self.name.upper()
+
+
+_ALL = (
+    Setting("auto", ("NUAGES_AUTO", "OTEL_PYTHON_DJANGO_INSTRUMENT"), False, parse_bool, "Install without code changes."),
+    Setting("sdk_disabled", ("OTEL_SDK_DISABLED",), False, parse_bool, "No spans, no network, no threads."),
+    Setting("hooks", ("NUAGES_HOOKS",), ("all",), parse_hooks, "all, none (native SDK only) or a list of hook names."),
+    Setting("celery_relation", ("NUAGES_CELERY_RELATION",), "link", parse_choice("link", "child"), "How a task relates to its producer."),
+    Setting("capture_parameters", ("NUAGES_CAPTURE_PARAMETERS",), False, parse_bool, "Record bound SQL parameters."),
+    Setting("masking", ("NUAGES_MASKING",), "on", parse_masking, "PII masking: on, off, or the profile guide, gdpr or hipaa."),
+    Setting(
+        "excluded_urls",
+        ("OTEL_PYTHON_DJANGO_EXCLUDED_URLS", "OTEL_PYTHON_EXCLUDED_URLS"),
+        (),
+        parse_patterns,
+        "Requests that make no span at all, and nothing below them.",
+    ),
+    Setting("shutdown_timeout", ("NUAGES_SHUTDOWN_TIMEOUT",), 5.0, parse_seconds, "Seconds that process exit may wait for export."),
+    Setting("queue_bytes", ("NUAGES_QUEUE_BYTES",), 16 * 1024 * 1024, parse_count, "Upper bound of queued span bytes."),
+    Setting("service_name", ("OTEL_SERVICE_NAME",), "", parse_text, "resource service.name; default: the settings package."),
+)
+REGISTRY: dict[str, Setting] = {setting.name: setting for setting in _ALL}
+_ENV_NAMES = frozenset(name for setting in _ALL for name in setting.env)
+# Set by the build, the tests or the tools around the agent, not by its users.
+_FOREIGN_ENV = ("NUAGES_CHDB_", "NUAGES_UPDATE_", "NUAGES_SERVER_", "NUAGES_TEST_", "NUAGES_DEMO_", "NUAGES_EXAMPLE_", "NUAGES_BENCH_")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with the configuration; `id` is the number behind nuages.E00x / nuages.W00x."""
+
+    id: str
+    message: str
+    hint: str
+
+
+_lock = threading.RLock()
+_code: dict[str, Any] = {}
+_cache: dict[str, Any] = {}
+_said: set[str] = set()
+
+
+def _shown(setting: Setting, value: Any) -> str:
+    return "(a value that is not shown)" if setting.secret else repr(value)
+
+
+def django_settings() -> Any:
+    """Django's settings when they are loaded already; None otherwise. Never loads them (R17.05)."""
+    conf = sys.modules.get("django.conf")
+    settings = getattr(conf, "settings", None)
+    if settings is None or not getattr(settings, "configured", False):
+        return None
+    return settings
+
+
+def _django_dict() -> Mapping[str, Any]:
+    settings = django_settings()
+    value = getattr(settings, "NUAGES", None) if settings is not None else None
+    return value if isinstance(value, Mapping) else {}
+
+
+def _candidates(setting: Setting) -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    for name in setting.env:
+        value = os.environ.get(name)
+        if value is not None and value.strip():
+            found.append((name, value))
+            break
+    for key, value in _django_dict().items():
+        if str(key).upper() == setting.key:
+            found.append((f"NUAGES[{key!r}] in the Django settings", value))
+    settings = django_settings()
+    if settings is not None:
+        for name in setting.env:
+            if hasattr(settings, name):
+                found.append((f"{name} in the Django settings", getattr(settings, name)))
+                break
+    return found
+
+
+def _resolve(setting: Setting) -> tuple[Any, Optional[Problem]]:
+    if setting.name in _code:
+        return _code[setting.name], None
+    for where, value in _candidates(setting):
+        try:
+            return setting.parse(value), None
+        except BadValue as error:
+            return setting.default, Problem(
+                "E001", f"{where} has the bad value {_shown(setting, value)}; using {setting.default!r}", str(error).capitalize() + "."
+            )
+    return setting.default, None
+
+
+def get(name: str) -> Any:
+    """The effective value of a setting."""
+    with _lock:
+        if name in _cache:
+            return _cache[name]
+        value, problem = _resolve(REGISTRY[name])
+        _cache[name] = value
+        if problem is not None:
+            _say(problem)
+        return value
+
+
+def override(**values: Any) -> None:
+    """Values given in code, for example by ``install(masking="gdpr")`` or ``DjangoInstrumentor().instrument(excluded_urls=...)``.
+
+    A bad or unknown one is reported and ignored; None removes an earlier one.
+    """
+    with _lock:
+        for name, value in values.items():
+            setting = REGISTRY.get(name)
+            if setting is None:
+                _say(Problem("E002", f"unknown setting {name!r} given in code", _suggestion(name, REGISTRY)))
+                continue
+            if value is None:
+                _code.pop(name, None)
+                continue
+            try:
+                _code[name] = setting.parse(value)
+            except BadValue as error:
+                _say(Problem("E001", f"{name} given in code has the bad value {_shown(setting, value)}; ignored", str(error)))
+        _cache.clear()
+
+
+def _suggestion(word: str, known: Any) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"Did you mean {close[0]}?" if close else "Remove it."
+
+
+def problems() -> list[Problem]:
+    """Everything wrong with the present configuration, for the log and for Django's checks."""
+    found = [problem for setting in _ALL for problem in [_resolve(setting)[1]] if problem is not None]
+    for name in sorted(os.environ):
+        if name.startswith("NUAGES_") and name not in _ENV_NAMES and not name.startswith(_FOREIGN_ENV):
+            found.append(Problem("E002", f"unknown environment variable {name}", _suggestion(name, _ENV_NAMES)))
+    settings = django_settings()
+    value = getattr(settings, "NUAGES", None) if settings is not None else None
+    if value is not None and not isinstance(value, Mapping):
+        found.append(Problem("E003", f"NUAGES in the Django settings is a {type(value).__name__}, not a dict", "Use NUAGES = {...}."))
+    known = {setting.key for setting in _ALL}
+    for key in _django_dict():
+        if str(key).upper() not in known:
+            found.append(Problem("E002", f"unknown key NUAGES[{key!r}] in the Django settings", _suggestion(str(key).upper(), known)))
+    return found
+
+
+def _say(problem: Problem) -> None:
+    if problem.message not in _said:
+        _said.add(problem.message)
+        logger.error("%s. %s", problem.message, problem.hint)
+
+
+def report() -> None:
+    """Logs each problem once per process."""
+    with _lock:
+        for problem in problems():
+            _say(problem)
+
+
+def django_settings_loaded() -> None:
+    """Called when Django's settings become available: OTEL_* settings fill absent environment variables, then values are read again."""
+    settings = django_settings()
+    if settings is None:
+        return
+    with _lock:
+        for name in dir(settings):
+            if not name.startswith("OTEL_") or name in os.environ:
+                continue
+            value = getattr(settings, name)
+            if isinstance(value, bool):
+                os.environ[name] = "true" if value else "false"
+            elif isinstance(value, (str, int, float)):
+                os.environ[name] = str(value)
+            elif isinstance(value, (list, tuple)):
+                os.environ[name] = ",".join(str(item) for item in value)
+        _cache.clear()
+    report()
+
+
+def reset() -> None:
+    """Forgets cached values and code overrides (tests)."""
+    with _lock:
+        _code.clear()
+        _cache.clear()
+        _said.clear()
