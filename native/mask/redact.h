@@ -8,6 +8,7 @@
 //   e-mail  [a-zA-Z0-9._%+-]+@[a-zA-Z0-9.-]+\.[a-zA-Z]{2,}   -> ***@***.**
 //   phone   \b\d{3}[-.]?\d{3}[-.]?\d{4}\b                    -> ***-***-****
 //   SSN     \b\d{3}-\d{2}-\d{4}\b                            -> ***-**-****
+// Besides, an address of a query string, with %40 for its '@', is masked like any other.
 // \d and \b are those of ASCII: beside a letter outside ASCII a number still counts as a whole word
 // and is masked (Python's str patterns would leave it), digits of other scripts are not numbers.
 //
