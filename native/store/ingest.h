@@ -1,0 +1,152 @@
+// The way of a received request to the store: validate, log, acknowledge, block, insert.
+//
+//   accept() on a receiving thread: walk the body once to validate it, compress it
+//     -> Wal: group commit, then `done` is called (the acknowledgement)
+//     -> builder thread: the same bodies, in the log's order, into the block of their segment
+//     -> inserter thread: sealed segments, oldest first, into the store; then the file is deleted
+//
+// A segment of the log is exactly one block of the store and its token is the segment's, so a
+// crash at any point repeats at most an insert that the store recognises. Memory is bounded: when
+// blocks and waiting bodies exceed `max_memory_bytes` a segment is not built ahead, and the
+// inserter reads it back from its file when its turn comes. Without a store (not yet open, or
+// failing) requests are accepted until the log has its size limit; then accept() answers
+// kExhausted, which clients see as "retry later". A block that the store refuses as invalid again
+// and again is moved to the log's quarantine folder, counted, and the next ones go on.
+//
+// visit_blocks() shows what is not inserted yet (store/recent_spans.h), except segments that were
+// not built ahead.
+//
+// Threading: all public members may be called from any thread. The store given to set_store() must
+// outlive the Ingest.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "base/result.h"
+#include "store/block_builder.h"
+#include "store/ingest_repeats.h"
+#include "store/recent_spans.h"
+#include "store/store.h"
+#include "store/wal.h"
+#include "wire/otlp_reader.h"
+
+namespace nuages::store {
+
+struct IngestOptions {
+  WalOptions wal;
+  wire::Limits limits;
+  uint64_t max_memory_bytes = uint64_t{512} << 20;
+  uint64_t retry_min_ns = 200'000'000;
+  uint64_t retry_max_ns = 10'000'000'000;
+  int invalid_attempts = 3;  // then the block goes to quarantine
+};
+
+struct Accepted {
+  uint64_t spans = 0;
+  uint64_t rejected = 0;
+  std::string message;  // why some were rejected; empty if none
+};
+
+struct IngestCounters {
+  uint64_t received_spans = 0;  // accepted and not repeated
+  uint64_t rejected_spans = 0;
+  uint64_t repeated_spans = 0;  // acknowledged, not stored again
+  uint64_t inserted_spans = 0;
+  uint64_t quarantined_blocks = 0;
+  uint64_t waiting_blocks = 0;
+  uint64_t wal_segments = 0;
+  uint64_t wal_bytes = 0;
+  std::string store_error;  // of the last insert; empty after a good one
+};
+
+class Ingest : public RecentSpans, private WalObserver {
+ public:
+  using Done = std::function<void(Result<Accepted>)>;
+
+  // Opens the log and queues what a former process left in it.
+  static Result<std::unique_ptr<Ingest>> open(const IngestOptions& options);
+  ~Ingest() override;
+  Ingest(const Ingest&) = delete;
+  Ingest& operator=(const Ingest&) = delete;
+
+  // Takes one uncompressed ExportTraceServiceRequest. `done` is called exactly once, on this thread
+  // or the log's, and must not block.
+  void accept(std::string body, Done done);
+  Result<Accepted> accept_and_wait(std::string body);
+
+  // From now on sealed blocks are inserted.
+  void set_store(Store& store);
+
+  // Waits until everything sealed before the call is in the store. False at the deadline.
+  bool wait_inserted(uint64_t timeout_ns);
+
+  // For a graceful stop: refuses new requests, seals, inserts. What is not inserted at the deadline
+  // stays in the log for the next start (false).
+  bool drain(uint64_t timeout_ns);
+
+  IngestCounters counters() const;
+  void visit_blocks(const std::function<void(const SpanBlock&)>& visit) const override;
+
+ private:
+  // A segment of the log on its way to the store.
+  struct Pending {
+    SegmentId id;
+    bool sealed = false;
+    bool built_ahead = true;
+    std::shared_ptr<SpanBlock> block;       // when built ahead
+    std::unique_ptr<BlockBuilder> builder;  // until sealed; builder thread only
+  };
+  using PendingPtr = std::shared_ptr<Pending>;
+
+  // One step for the builder thread: bodies of a segment, or its seal.
+  struct BuildStep {
+    PendingPtr segment;
+    std::vector<WalEntry> entries;
+    bool seal = false;
+  };
+
+  explicit Ingest(const IngestOptions& options);
+  void on_commit(const SegmentId& segment, std::vector<WalEntry>& entries) override;
+  void on_seal(const SegmentId& segment) override;
+  void build();
+  void build_step(BuildStep& step);
+  void append_body(BlockBuilder& builder, const WalRecord& record, std::string_view body) const;
+  void insert();
+  // True when the segment is done with (inserted or in quarantine).
+  bool insert_segment(const PendingPtr& segment, int& invalid_attempts);
+  Result<std::shared_ptr<SpanBlock>> block_of(const PendingPtr& segment) const;
+  uint64_t memory_used() const;
+
+  const IngestOptions options_;
+  RepeatFilter repeats_;
+  std::unique_ptr<Wal> wal_;
+
+  std::atomic<bool> refusing_{false};
+  std::atomic<uint64_t> received_{0}, rejected_{0}, repeated_{0}, inserted_{0}, quarantined_{0};
+
+  mutable std::mutex mutex_;  // all below
+  mutable std::condition_variable changed_;
+  std::deque<PendingPtr> segments_;  // oldest first
+  std::deque<BuildStep> steps_;
+  uint64_t step_bytes_ = 0;   // bodies in steps_
+  uint64_t block_bytes_ = 0;  // sealed blocks in segments_
+  uint64_t open_bytes_ = 0;   // the block being built
+  Store* store_ = nullptr;
+  std::string store_error_;
+  bool stop_ = false;
+
+  mutable std::mutex build_mutex_;  // content of blocks that are not sealed
+  std::thread builder_;
+  std::thread inserter_;
+};
+
+}  // namespace nuages::store

@@ -1,0 +1,345 @@
+#include "store/wal.h"
+
+#include <fcntl.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <climits>
+#include <filesystem>
+#include <system_error>
+
+#include "base/clock.h"
+#include "base/log.h"
+
+namespace nuages::store {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kComponent = "wal";
+
+std::string system_message(int code) { return std::generic_category().message(code); }
+
+Error file_error(const std::string& action, const std::string& path, int code) {
+  const bool full = code == ENOSPC || code == EDQUOT || code == EFBIG;
+  return {full ? ErrorCode::kExhausted : ErrorCode::kUnavailable,
+          "cannot " + action + " " + path + ": " + system_message(code) +
+              (full ? "; free space on that disk or choose another with --data" : "")};
+}
+
+Status sync_folder(const std::string& folder) {
+  const int fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return file_error("open", folder, errno);
+  const int code = ::fsync(fd) == 0 ? 0 : errno;
+  ::close(fd);
+  if (code != 0) return file_error("sync", folder, code);
+  return {};
+}
+
+}  // namespace
+
+// The one file that is being written.
+class Wal::Segment {
+ public:
+  static Result<std::unique_ptr<Segment>> create(const std::string& folder, const SegmentId& id) {
+    const std::string path = folder + "/" + id.file_name();
+    const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0) return file_error("create", path, errno);
+    std::unique_ptr<Segment> segment(new Segment(path, id, fd));
+    const std::string header = encode_segment_header(id);
+    iovec part{const_cast<char*>(header.data()), header.size()};
+    Status status = segment->write_all({part});
+    if (status.ok()) status = sync_folder(folder);
+    if (!status.ok()) {
+      ::unlink(path.c_str());
+      return status.error();
+    }
+    segment->good_bytes_ = header.size();
+    return segment;
+  }
+  ~Segment() { ::close(fd_); }
+  Segment(const Segment&) = delete;
+  Segment& operator=(const Segment&) = delete;
+
+  // All of `parts` on the disk, or none of it and an error. `intact()` then tells whether the file
+  // may be written again.
+  Status append(std::vector<iovec> parts) {
+    Status status = write_all(std::move(parts));
+    if (status.ok() && ::fdatasync(fd_) != 0) status = file_error("sync", path_, errno);
+    if (status.ok()) {
+      good_bytes_ = written_;
+      return status;
+    }
+    // After a failed sync the kernel may have dropped the pages, so nothing behind the last good
+    // record can be trusted.
+    intact_ = ::ftruncate(fd_, static_cast<off_t>(good_bytes_)) == 0 &&
+              ::lseek(fd_, static_cast<off_t>(good_bytes_), SEEK_SET) >= 0 && ::fdatasync(fd_) == 0;
+    written_ = good_bytes_;
+    return status;
+  }
+
+  const SegmentId& id() const { return id_; }
+  uint64_t good_bytes() const { return good_bytes_; }
+  bool intact() const { return intact_; }
+
+  uint64_t rows = 0;
+  uint64_t raw_bytes = 0;
+  uint64_t opened_ns = steady_now();
+
+ private:
+  Segment(std::string path, const SegmentId& id, int fd)
+      : path_(std::move(path)), id_(id), fd_(fd) {}
+
+  Status write_all(std::vector<iovec> parts) {
+    size_t first = 0;
+    while (first < parts.size()) {
+      const auto count = static_cast<int>(std::min<size_t>(parts.size() - first, IOV_MAX));
+      const ssize_t size = ::writev(fd_, parts.data() + first, count);
+      if (size < 0) {
+        if (errno == EINTR) continue;
+        return file_error("write", path_, errno);
+      }
+      written_ += static_cast<uint64_t>(size);
+      auto left = static_cast<size_t>(size);
+      while (first < parts.size() && left >= parts[first].iov_len) left -= parts[first++].iov_len;
+      if (left > 0) {
+        parts[first].iov_base = static_cast<char*>(parts[first].iov_base) + left;
+        parts[first].iov_len -= left;
+      }
+    }
+    return {};
+  }
+
+  std::string path_;
+  SegmentId id_;
+  int fd_;
+  uint64_t written_ = 0;
+  uint64_t good_bytes_ = 0;
+  bool intact_ = true;
+};
+
+Wal::Wal(const WalOptions& options, WalObserver& observer)
+    : options_(options), observer_(observer) {}
+
+Result<std::unique_ptr<Wal>> Wal::open(const WalOptions& options, WalObserver& observer,
+                                       std::vector<SegmentScan>& found,
+                                       const std::function<void(const WalRecord&)>& visit) {
+  std::unique_ptr<Wal> wal(new Wal(options, observer));
+  if (Status status = wal->scan_folder(found, visit); !status.ok()) return status.error();
+  wal->thread_ = std::thread([raw = wal.get()] { raw->run(); });
+  return wal;
+}
+
+Status Wal::scan_folder(std::vector<SegmentScan>& found,
+                        const std::function<void(const WalRecord&)>& visit) {
+  std::error_code error;
+  fs::create_directories(options_.folder, error);
+  if (error) return file_error("create", options_.folder, error.value());
+  std::vector<fs::path> files;
+  for (fs::directory_iterator it(options_.folder, error), end; !error && it != end;
+       it.increment(error)) {
+    if (it->path().extension() == ".wal") files.push_back(it->path());
+  }
+  if (error) return file_error("read", options_.folder, error.value());
+  std::sort(files.begin(), files.end());
+  for (const fs::path& file : files) {
+    next_number_ =
+        std::max<uint64_t>(next_number_, std::strtoull(file.stem().c_str(), nullptr, 10) + 1);
+    Result<SegmentScan> scan = scan_segment(file, visit ? visit : [](const WalRecord&) {});
+    if (!scan.ok() && scan.error().code != ErrorCode::kInvalid) return scan.error();
+    if (!scan.ok() && fs::file_size(file, error) >= kSegmentHeaderSize) {
+      // Not something a crash leaves: keep it for a person to look at.
+      log(LogLevel::kError, kComponent, scan.error().message + "; moved to quarantine");
+      fs::create_directories(options_.folder + "/quarantine", error);
+      fs::rename(file, fs::path(options_.folder) / "quarantine" / file.filename(), error);
+      continue;
+    }
+    if (scan.ok() && scan->cut_bytes > 0) {
+      log(LogLevel::kWarning, kComponent,
+          file.string() + ": cut " + std::to_string(scan->cut_bytes) +
+              " bytes of an unfinished record at the end; they were never acknowledged");
+    }
+    if (!scan.ok() || scan->records == 0) {  // cut while its header or first record was written
+      fs::remove(file, error);
+      continue;
+    }
+    if (scan->cut_bytes > 0) {
+      fs::resize_file(file, scan->good_bytes, error);
+      if (error) return file_error("cut", file.string(), error.value());
+    }
+    if (scan->damaged_bytes > 0) {
+      log(LogLevel::kError, kComponent,
+          file.string() + ": skipped " + std::to_string(scan->damaged_bytes) +
+              " damaged bytes between good records; check the disk");
+    }
+    total_bytes_ += scan->good_bytes;
+    ++segments_;
+    found.push_back(*scan);
+  }
+  return {};
+}
+
+Wal::~Wal() {
+  {
+    const std::lock_guard lock(mutex_);
+    stop_ = true;
+  }
+  wake_.notify_all();
+  if (thread_.joinable()) thread_.join();
+}
+
+std::string Wal::path(const SegmentId& segment) const {
+  return options_.folder + "/" + segment.file_name();
+}
+
+Status Wal::append(WalEntry entry) {
+  const uint64_t size = entry.record.disk_size() + entry.body.size();
+  {
+    const std::lock_guard lock(mutex_);
+    if (stop_) return Error{ErrorCode::kUnavailable, "the server is stopping"};
+    if (queued_bytes_ > options_.max_queued_bytes) {
+      return Error{ErrorCode::kExhausted,
+                   "the disk of the write-ahead log is slower than the requests; retry later"};
+    }
+    if (bytes() + entry.record.disk_size() > options_.max_total_bytes) {
+      return Error{ErrorCode::kExhausted,
+                   "the write-ahead log holds its limit of " +
+                       std::to_string(options_.max_total_bytes >> 20) +
+                       " MiB because the store does not take its blocks; retry later"};
+    }
+    queued_bytes_ += size;
+    queue_.push_back(std::move(entry));
+  }
+  wake_.notify_one();
+  return {};
+}
+
+void Wal::seal() {
+  std::unique_lock lock(mutex_);
+  if (stop_) return;  // the destructor seals
+  const uint64_t ticket = ++seals_wanted_;
+  wake_.notify_one();
+  sealed_.wait(lock, [&] { return seals_done_ >= ticket; });
+}
+
+uint64_t Wal::seal_deadline() const {
+  const bool busy = open_->rows >= options_.busy_rows;
+  return open_->opened_ns + (busy ? options_.seal_busy_age_ns : options_.seal_age_ns);
+}
+
+void Wal::run() {
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    const auto pending = [this] { return stop_ || seals_wanted_ > seals_done_ || !queue_.empty(); };
+    if (open_ == nullptr) {
+      wake_.wait(lock, pending);
+    } else if (const uint64_t now = steady_now(), deadline = seal_deadline(); now < deadline) {
+      wake_.wait_for(lock, std::chrono::nanoseconds(deadline - now), pending);
+    }
+    std::vector<WalEntry> group;
+    group.swap(queue_);
+    queued_bytes_ = 0;
+    const uint64_t ticket = seals_wanted_;
+    const bool seal = ticket > seals_done_;
+    const bool stop = stop_;
+    lock.unlock();
+    if (!group.empty()) commit(group);
+    const bool due =
+        open_ != nullptr &&
+        (seal || stop || steady_now() >= seal_deadline() || open_->rows >= options_.seal_rows ||
+         open_->raw_bytes >= options_.seal_raw_bytes || !open_->intact());
+    if (due) seal_open_segment();
+    lock.lock();
+    seals_done_ = ticket;
+    if (seal) sealed_.notify_all();
+    if (stop && queue_.empty()) return;
+  }
+}
+
+void Wal::commit(std::vector<WalEntry>& group) {
+  const Status status = write_group(group);
+  if (!status.ok()) {
+    const uint64_t now = steady_now();
+    if (last_error_log_ns_ == 0 || now - last_error_log_ns_ > 10'000'000'000ULL) {
+      log(LogLevel::kError, kComponent, status.error().message);
+      last_error_log_ns_ = now;
+    }
+  }
+  std::vector<std::function<void(const Status&)>> callers;
+  callers.reserve(group.size());
+  for (WalEntry& entry : group) callers.push_back(std::move(entry.done));
+  if (status.ok()) observer_.on_commit(open_->id(), group);
+  for (const auto& done : callers) {
+    if (done) done(status);
+  }
+}
+
+Status Wal::write_group(std::vector<WalEntry>& group) {
+  if (open_ == nullptr) {
+    const SegmentId id{next_number_, wall_now()};
+    Result<std::unique_ptr<Segment>> created = Segment::create(options_.folder, id);
+    if (!created.ok()) return created.error();
+    ++next_number_;
+    open_ = std::move(created).value();
+    total_bytes_ += open_->good_bytes();
+    ++segments_;
+  }
+  std::vector<std::string> headers;
+  headers.reserve(group.size());
+  std::vector<iovec> parts;
+  parts.reserve(group.size() * 2);
+  uint64_t rows = 0;
+  uint64_t raw_bytes = 0;
+  for (WalEntry& entry : group) {
+    headers.push_back(encode_record_header(entry.record, open_->id()));
+    parts.push_back({headers.back().data(), headers.back().size()});
+    parts.push_back({entry.record.payload.data(), entry.record.payload.size()});
+    rows += entry.record.rows;
+    raw_bytes += entry.record.raw_size;
+  }
+  const uint64_t before = open_->good_bytes();
+  const Status status = open_->append(std::move(parts));
+  total_bytes_ += open_->good_bytes() - before;
+  if (status.ok()) {
+    open_->rows += rows;
+    open_->raw_bytes += raw_bytes;
+  }
+  return status;
+}
+
+void Wal::seal_open_segment() {
+  const SegmentId id = open_->id();
+  const bool empty = open_->rows == 0;
+  open_.reset();
+  if (empty) {  // its only groups failed: nothing was acknowledged from it
+    forget(id, false);
+  } else {
+    observer_.on_seal(id);
+  }
+}
+
+void Wal::forget(const SegmentId& segment, bool keep_file) {
+  std::error_code error;
+  const uint64_t size = fs::file_size(path(segment), error);
+  if (!error) total_bytes_ -= std::min<uint64_t>(size, total_bytes_);
+  --segments_;
+  if (keep_file) {
+    fs::create_directories(options_.folder + "/quarantine", error);
+    fs::rename(path(segment), options_.folder + "/quarantine/" + segment.file_name(), error);
+  } else {
+    fs::remove(path(segment), error);
+  }
+  if (error) {
+    log(LogLevel::kError, kComponent,
+        "cannot remove " + path(segment) + ": " + error.message() +
+            "; its spans are stored and will not be stored twice");
+  }
+}
+
+void Wal::remove(const SegmentId& segment) { forget(segment, false); }
+void Wal::quarantine(const SegmentId& segment) { forget(segment, true); }
+
+}  // namespace nuages::store
