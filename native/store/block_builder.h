@@ -5,14 +5,19 @@
 // not fit a column stay in the attributes, so nothing is lost. One builder per block and thread.
 //
 // SQL: the fingerprint is the attribute nuages.db.fingerprint when the agent sends it, else
-// computed from the statement; the text kept per fingerprint has no literals. Resources are hashed
-// by content (XXH3 of their encoded attributes). Cost: about 0.5 us per span besides computing
-// fingerprints.
+// computed from the statement; the text kept per fingerprint has no literals. Statements of
+// databases that do not speak SQL stay plain attributes. Resources are hashed by content (XXH3 of
+// their encoded attributes). Times after the year 2106 are kept as that year's end: the store sorts
+// by 32-bit minutes. The same messages with the same receive times build the same block.
+//
+// Cost: about 0.5 us per span besides computing fingerprints.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 
+#include "sql/statement_cache.h"
 #include "store/span_block.h"
 #include "wire/otlp_model.h"
 
@@ -30,14 +35,16 @@ class BlockBuilder {
   void on_scope(const wire::Scope& scope);
   void on_span(const wire::Span& span);
 
-  // Goes on with another block, for example after sealing. The next call must be on_resource.
-  void set_block(SpanBlock& block) { block_ = &block; }
+  // Goes on with another block, also between two spans of a message.
+  void set_block(SpanBlock& block);
 
  private:
   struct Promotion;
 
+  void keep_resource();
   void append_attributes(const wire::Span& span);
-  void append_statement(const wire::Span& span, const Promotion& promotion);
+  uint64_t keep_statement(Promotion& promotion);
+  void append_columns(const Promotion& promotion, uint64_t fingerprint);
   void append_events(const wire::Span& span);
   void append_links(const wire::Span& span);
   void append_extra(const wire::Span& span);
@@ -47,9 +54,11 @@ class BlockBuilder {
   std::string service_;
   std::string environment_;
   std::string scope_;
+  std::string resource_attributes_;
   uint64_t resource_hash_ = 0;
-  std::string scratch_;
+  bool resource_kept_ = false;  // in the current block
   std::string promoted_keys_;
+  sql::StatementCache statements_;
 };
 
 }  // namespace nuages::store

@@ -1,0 +1,349 @@
+#include "store/chdb_store.h"
+
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+#include <filesystem>
+#include <fstream>
+
+#include "base/log.h"
+#include "store/schema.h"
+
+namespace nuages::store {
+namespace {
+
+constexpr size_t kMaxToken = 200;
+constexpr size_t kAppendChunk = 4 << 20;
+
+// Engine codes that a later try may not meet: memory and time limits, too many parts.
+constexpr int kPassing[] = {159, 241, 252};
+
+// Frees a result of the engine.
+class ResultOwner {
+ public:
+  ResultOwner(const ChdbLibrary& library, ChdbResult* result)
+      : library_(library), result_(result) {}
+  ~ResultOwner() {
+    if (result_ != nullptr) library_.destroy_result(result_);
+  }
+  ResultOwner(const ResultOwner&) = delete;
+  ResultOwner& operator=(const ResultOwner&) = delete;
+
+  ChdbResult* get() const { return result_; }
+  const char* error() const {
+    return result_ == nullptr ? "the engine gave no result" : library_.result_error(result_);
+  }
+  std::string_view text() const {
+    const size_t size = library_.result_length(result_);
+    return size == 0 ? std::string_view() : std::string_view(library_.result_buffer(result_), size);
+  }
+
+ private:
+  const ChdbLibrary& library_;
+  ChdbResult* result_;
+};
+
+// "Code: 241. DB::Exception: ..." -> our code; the text is for the log and for developers.
+Error engine_error(std::string_view text) {
+  int code = 0;
+  if (const size_t at = text.find("Code: "); at != std::string_view::npos) {
+    std::from_chars(text.data() + at + 6, text.data() + text.size(), code);
+  }
+  const bool passing =
+      std::find(std::begin(kPassing), std::end(kPassing), code) != std::end(kPassing);
+  return Error{passing ? ErrorCode::kExhausted : ErrorCode::kInternal,
+               "the store refused a statement: " + std::string(text)};
+}
+
+// The engine reads parameter values as escaped text.
+std::string escaped(std::string_view value) {
+  std::string out;
+  out.reserve(value.size());
+  for (const char c : value) {
+    switch (c) {
+      case '\\':
+        out += "\\\\";
+        break;
+      case '\t':
+        out += "\\t";
+        break;
+      case '\n':
+        out += "\\n";
+        break;
+      case '\r':
+        out += "\\r";
+        break;
+      case '\0':
+        out += "\\0";
+        break;
+      default:
+        out += c;
+    }
+  }
+  return out;
+}
+
+// Parameters as the C interface takes them. Points into `names` and owns the escaped values.
+class ParameterArrays {
+ public:
+  explicit ParameterArrays(const Parameters& parameters) {
+    values_.reserve(parameters.size());
+    for (const auto& [name, value] : parameters) {
+      values_.push_back(escaped(value));
+      names.push_back(name.data());
+      name_sizes.push_back(name.size());
+      texts.push_back(values_.back().data());
+      text_sizes.push_back(values_.back().size());
+    }
+  }
+  std::vector<const char*> names;
+  std::vector<size_t> name_sizes;
+  std::vector<const char*> texts;
+  std::vector<size_t> text_sizes;
+
+ private:
+  std::vector<std::string> values_;
+};
+
+std::string config_text(const ChdbOptions& options) {
+  return fmt::format(R"(<clickhouse>
+  <logger><level>none</level></logger>
+  <max_server_memory_usage>{}</max_server_memory_usage>
+  <mark_cache_size>67108864</mark_cache_size>
+  <primary_index_cache_size>67108864</primary_index_cache_size>
+  <uncompressed_cache_size>0</uncompressed_cache_size>
+  <background_pool_size>2</background_pool_size>
+  <background_merges_mutations_concurrency_ratio>2</background_merges_mutations_concurrency_ratio>
+  <background_schedule_pool_size>4</background_schedule_pool_size>
+</clickhouse>
+)",
+                     options.total_memory);
+}
+
+bool good_token(std::string_view token) {
+  return !token.empty() && token.size() <= kMaxToken &&
+         std::all_of(token.begin(), token.end(), [](unsigned char c) {
+           return std::isalnum(c) != 0 || c == '-' || c == '_' || c == '.';
+         });
+}
+
+}  // namespace
+
+// Takes a free reader and gives it back.
+class ChdbStore::Lease {
+ public:
+  explicit Lease(ChdbStore& store) : store_(store) {
+    std::unique_lock lock(store.readers_mutex_);
+    store.reader_free_.wait(lock, [&] { return !store.free_readers_.empty(); });
+    connection_ = store.free_readers_.back();
+    store.free_readers_.pop_back();
+  }
+  ~Lease() {
+    {
+      const std::lock_guard lock(store_.readers_mutex_);
+      store_.free_readers_.push_back(connection_);
+    }
+    store_.reader_free_.notify_one();
+  }
+  Lease(const Lease&) = delete;
+  Lease& operator=(const Lease&) = delete;
+
+  ChdbConnection connection() const { return *connection_; }
+
+ private:
+  ChdbStore& store_;
+  ChdbConnection* connection_;
+};
+
+Result<std::unique_ptr<ChdbStore>> ChdbStore::open(const ChdbOptions& options) {
+  auto library = load_chdb_library(options.library);
+  if (!library) return library.error();
+  std::unique_ptr<ChdbStore> store(new ChdbStore(**library, options.folder));
+  if (Status status = store->lock_folder(); !status) return status.error();
+  if (Status status = store->connect(options); !status) return status.error();
+  if (Status status = store->prepare_schema(); !status) return status.error();
+  return store;
+}
+
+ChdbStore::~ChdbStore() {
+  for (ChdbConnection* reader : readers_) library_->close(reader);
+  if (writer_ != nullptr) library_->close(writer_);
+  if (lock_file_ >= 0) ::close(lock_file_);
+}
+
+Status ChdbStore::lock_folder() {
+  std::error_code failure;
+  std::filesystem::create_directories(folder_, failure);
+  const std::string path = folder_ + "/lock";
+  lock_file_ = failure ? -1 : ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  if (lock_file_ < 0) {
+    return Error{ErrorCode::kUnavailable, "the store's folder '" + folder_ +
+                                              "' is not writable: choose another with --data or "
+                                              "change its owner"};
+  }
+  if (flock(lock_file_, LOCK_EX | LOCK_NB) != 0) {
+    return Error{ErrorCode::kUnavailable, "the store's folder '" + folder_ +
+                                              "' is in use by another process: stop it or choose "
+                                              "another folder with --data"};
+  }
+  return {};
+}
+
+Status ChdbStore::connect(const ChdbOptions& options) {
+  const std::string config = std::filesystem::absolute(folder_).string() + "/config.xml";
+  if (std::ofstream file(config); !(file << config_text(options) << std::flush)) {
+    return Error{ErrorCode::kUnavailable,
+                 "the store's file '" + config + "' cannot be written: check space and owner"};
+  }
+  std::vector<std::string> arguments{
+      "nuages",
+      "--path=" + std::filesystem::absolute(folder_).string() + "/data",
+      "--config-file=" + config,
+      "--async_insert=0",
+      "--input_format_skip_unknown_fields=0",
+      "--deduplicate_blocks_in_dependent_materialized_views=1",
+      "--output_format_json_quote_64bit_integers=0",
+      "--output_format_json_escape_forward_slashes=0",
+      "--max_threads=2",
+      fmt::format("--max_memory_usage={}", options.query_memory),
+  };
+  // Reads are bounded in time; an insert is not, because giving up in the middle only makes it run
+  // again.
+  for (size_t i = 0; i <= options.readers; ++i) {
+    if (i == 1) arguments.push_back(fmt::format("--max_execution_time={}", options.query_seconds));
+    std::vector<char*> argv;
+    for (auto& argument : arguments) argv.push_back(argument.data());
+    ChdbConnection* connection = library_->connect(static_cast<int>(argv.size()), argv.data());
+    if (connection == nullptr || *connection == nullptr) {
+      return Error{ErrorCode::kUnavailable,
+                   "the store in '" + folder_ +
+                       "' does not open (the engine's reason is on stderr): if its files are "
+                       "damaged, move the folder away"};
+    }
+    if (i == 0) {
+      writer_ = connection;
+    } else {
+      readers_.push_back(connection);
+    }
+  }
+  free_readers_ = readers_;
+  return {};
+}
+
+Status ChdbStore::prepare_schema() {
+  // A newer program's tables must not be touched, so the version is read before anything is
+  // created.
+  auto exists = run(*writer_,
+                    "SELECT count() FROM system.tables WHERE database = 'nuages' AND"
+                    " name = 'schema'",
+                    {}, "TSV");
+  if (!exists) return exists.error();
+  uint32_t version = 0;
+  if (exists->starts_with('1')) {
+    auto found = run(*writer_, "SELECT max(version) FROM nuages.schema", {}, "TSV");
+    if (!found) return found.error();
+    std::from_chars(found->data(), found->data() + found->size(), version);
+  }
+  if (version > kSchemaVersion) {
+    return Error{ErrorCode::kInvalid,
+                 fmt::format("the store in '{}' has schema version {} and this program knows {}: "
+                             "run the newer nuages-server or choose another folder with --data",
+                             folder_, version, kSchemaVersion)};
+  }
+  for (const auto& statement : create_statements()) {
+    if (auto done = run(*writer_, statement, {}, "Null"); !done) return done.error();
+  }
+  if (version == kSchemaVersion) return {};
+  auto stamped = run(*writer_, "INSERT INTO nuages.schema SELECT {version:UInt32}, now('UTC')",
+                     {{"version", std::to_string(kSchemaVersion)}}, "Null");
+  if (!stamped) return stamped.error();
+  return {};
+}
+
+Result<std::string> ChdbStore::run(ChdbConnection connection, std::string_view sql,
+                                   const Parameters& parameters, std::string_view format) {
+  const ParameterArrays arrays(parameters);
+  const ResultOwner result(
+      *library_, library_->query(connection, sql.data(), sql.size(), format.data(), format.size(),
+                                 arrays.names.data(), arrays.name_sizes.data(), arrays.texts.data(),
+                                 arrays.text_sizes.data(), arrays.names.size()));
+  if (const char* error = result.error(); error != nullptr) return engine_error(error);
+  return std::string(result.text());
+}
+
+Result<std::string> ChdbStore::query(std::string_view sql, const Parameters& parameters) {
+  const Lease lease(*this);
+  return run(lease.connection(), sql, parameters, "JSONCompact");
+}
+
+Status ChdbStore::stream(std::string_view sql, const Parameters& parameters,
+                         const std::function<bool(std::string_view)>& sink) {
+  constexpr std::string_view kFormat = "JSONEachRow";
+  const Lease lease(*this);
+  const ParameterArrays arrays(parameters);
+  const ResultOwner stream(
+      *library_,
+      library_->stream_query(lease.connection(), sql.data(), sql.size(), kFormat.data(),
+                             kFormat.size(), arrays.names.data(), arrays.name_sizes.data(),
+                             arrays.texts.data(), arrays.text_sizes.data(), arrays.names.size()));
+  if (const char* error = stream.error(); error != nullptr) return engine_error(error);
+  while (true) {
+    const ResultOwner chunk(*library_, library_->stream_fetch(lease.connection(), stream.get()));
+    if (const char* error = chunk.error(); error != nullptr) return engine_error(error);
+    if (chunk.text().empty()) return {};
+    if (!sink(chunk.text())) {
+      library_->stream_cancel(lease.connection(), stream.get());
+      return {};
+    }
+  }
+}
+
+Status ChdbStore::insert_one(const std::string& sql, const std::string& data) {
+  constexpr std::string_view kFormat = "Native";
+  ChdbInsertStream stream =
+      library_->insert_open(*writer_, sql.data(), sql.size(), kFormat.data(), kFormat.size());
+  Status status;
+  if (const char* error = library_->insert_error(stream); error != nullptr) {
+    status = engine_error(error);
+  }
+  for (size_t at = 0; status && at < data.size(); at += kAppendChunk) {
+    const size_t size = std::min(kAppendChunk, data.size() - at);
+    if (library_->insert_append(stream, data.data() + at, size) != 0) {
+      const char* error = library_->insert_error(stream);
+      status = engine_error(error != nullptr ? error : "the insert was cut");
+    }
+  }
+  if (status) {
+    const ResultOwner result(*library_, library_->insert_done(stream));
+    if (const char* error = result.error(); error != nullptr) status = engine_error(error);
+  } else {
+    library_->insert_cancel(stream);
+  }
+  library_->insert_destroy(stream);
+  return status;
+}
+
+Status ChdbStore::insert(const SpanBlock& block, std::string_view token) {
+  if (!good_token(token)) {
+    return Error{ErrorCode::kInvalid, "the block's token '" + std::string(token) +
+                                          "' may hold letters, digits, '-', '_' and '.' only"};
+  }
+  const std::vector<Insert> inserts = inserts_for(block);
+  const std::lock_guard lock(writer_mutex_);
+  for (const Insert& insert : inserts) {
+    std::string sql = insert.sql;
+    if (insert.deduplicated) {
+      sql += fmt::format(" SETTINGS insert_deduplication_token = '{}'", token);
+    }
+    if (Status status = insert_one(sql, insert.data); !status) return status;
+  }
+  return {};
+}
+
+std::string ChdbStore::version() const { return std::string("chDB ") + library_->version(); }
+
+}  // namespace nuages::store

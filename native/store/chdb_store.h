@@ -1,0 +1,77 @@
+// The embedded store: ClickHouse in this process, behind store/store.h.
+//
+//   auto store = ChdbStore::open({.library = path, .folder = "/var/lib/nuages/store"});
+//
+// The folder holds config.xml (ours, rewritten at each open; the engine would otherwise read one
+// from the working directory), data/ (the engine's) and lock. One open store per process (the
+// engine refuses a second path) and one process per folder (we hold the lock).
+//
+// One writer connection and a pool of readers; a connection runs one statement at a time, so
+// callers wait for a free one. insert() returns after the parts are on disk (fsync). Statements are
+// bounded in memory and time; an error of a statement never breaks the connection for the next one.
+// Signal handlers are left alone. The destructor waits for running statements.
+//
+// Cost: open 0.4 s; memory 200 MB idle; an insert of 500k rows about 0.6 s of one core.
+#pragma once
+
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "store/chdb_library.h"
+#include "store/store.h"
+
+namespace nuages::store {
+
+struct ChdbOptions {
+  std::string library;                  // path of libchdb.so
+  std::string folder;                   // created when missing
+  size_t readers = 3;                   // connections for query() and stream()
+  size_t query_memory = 1'000'000'000;  // bytes, of one statement
+  size_t total_memory = 3'000'000'000;  // bytes, of the engine
+  double query_seconds = 20;
+};
+
+class ChdbStore final : public Store {
+ public:
+  // Opens or creates. Errors: library missing, folder not writable or in use, data written by a
+  // newer version.
+  static Result<std::unique_ptr<ChdbStore>> open(const ChdbOptions& options);
+  ~ChdbStore() override;
+  ChdbStore(const ChdbStore&) = delete;
+  ChdbStore& operator=(const ChdbStore&) = delete;
+
+  Status insert(const SpanBlock& block, std::string_view token) override;
+  Result<std::string> query(std::string_view sql, const Parameters& parameters) override;
+  Status stream(std::string_view sql, const Parameters& parameters,
+                const std::function<bool(std::string_view)>& sink) override;
+
+  // "chDB 26.7.0"
+  std::string version() const;
+
+ private:
+  class Lease;
+
+  ChdbStore(const ChdbLibrary& library, std::string folder)
+      : library_(&library), folder_(std::move(folder)) {}
+  Status lock_folder();
+  Status connect(const ChdbOptions& options);
+  Status prepare_schema();
+  Result<std::string> run(ChdbConnection connection, std::string_view sql,
+                          const Parameters& parameters, std::string_view format);
+  Status insert_one(const std::string& sql, const std::string& data);
+
+  const ChdbLibrary* library_;
+  std::string folder_;
+  int lock_file_ = -1;
+  ChdbConnection* writer_ = nullptr;
+  std::mutex writer_mutex_;
+  std::vector<ChdbConnection*> readers_;
+  std::vector<ChdbConnection*> free_readers_;
+  std::mutex readers_mutex_;
+  std::condition_variable reader_free_;
+};
+
+}  // namespace nuages::store

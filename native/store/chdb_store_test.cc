@@ -1,0 +1,233 @@
+#include "store/chdb_store.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "store/test_spans.h"
+
+namespace nuages::store {
+namespace {
+
+using testing::make_block;
+using testing::process_store;
+using testing::TestSpan;
+
+constexpr uint64_t kSecond = 1'000'000'000;
+constexpr uint64_t kNow = 1'790'000'000 * kSecond;
+
+std::string rows_of(Store& store, std::string_view sql, const Parameters& parameters = {}) {
+  auto answer = store.query(sql, parameters);
+  if (!answer) return "error: " + answer.error().message;
+  const size_t data = answer->find("\"data\":");
+  std::string rows;
+  for (const char c : answer->substr(data + 7, answer->find("\"rows\":") - data - 7)) {
+    if (c != '\n' && c != '\t' && c != ' ') rows += c;
+  }
+  return rows.substr(0, rows.rfind(','));
+}
+
+std::vector<TestSpan> request(TraceId trace, TraceId linked) {
+  TestSpan root{.trace_id = trace,
+                .span_id = 0xa1,
+                .name = "GET /orders/",
+                .kind = wire::SpanKind::kServer,
+                .start = kNow,
+                .duration = 5 * kSecond,
+                .attributes = {{"http.method", "GET"},
+                               {"http.status_code", int64_t{200}},
+                               {"db.query_count", int64_t{7}},
+                               {"db.potential_n_plus_one", true},
+                               {"order.id", int64_t{42}}},
+                .events = {{"nuages.n_plus_one", {{"count", int64_t{6}}}, kNow}},
+                .links = {{linked, 0xb7, {{"nuages.link", "celery"}}}}};
+  TestSpan query{.trace_id = trace,
+                 .span_id = 0xa2,
+                 .parent_id = 0xa1,
+                 .name = "SELECT",
+                 .kind = wire::SpanKind::kClient,
+                 .start = kNow + kSecond,
+                 .duration = kSecond,
+                 .attributes = {{"db.system", "sqlite"},
+                                {"db.statement", "SELECT * FROM orders WHERE id = 5"}}};
+  return {root, query};
+}
+
+TEST(ChdbStore, InsertedBlockIsThereWithEveryView) {
+  auto& store = process_store();
+  const TraceId trace{1, 1};
+  ASSERT_TRUE(store.insert(make_block("views", request(trace, {1, 9}), kNow), "views-1").ok());
+  const Parameters id{{"id", to_hex(trace)}};
+  EXPECT_EQ(rows_of(store,
+                    "SELECT span_id, toUnixTimestamp64Nano(ts), duration, service, http_method,"
+                    " http_status, query_count, fingerprint != 0, promoted, attributes"
+                    " FROM nuages.spans WHERE trace_id = unhex({id:String}) ORDER BY ts",
+                    id),
+            R"([[161,1790000000000000000,5000000000,"views","GET",200,7,0,)"
+            R"("http.method,http.status_code,db.query_count,db.potential_n_plus_one",)"
+            R"("order.id=42"],[162,1790000001000000000,1000000000,"views","",0,-1,1,)"
+            R"("db.system,db.statement",""]])");
+  EXPECT_EQ(rows_of(store,
+                    "SELECT text, label FROM nuages.sqltext FINAL WHERE fingerprint IN (SELECT "
+                    "fingerprint FROM nuages.spans WHERE trace_id = unhex({id:String}))",
+                    id),
+            R"([["SELECT*FROMordersWHEREid=?","SELECTFROMordersWHEREid=?"]])");
+  EXPECT_EQ(rows_of(store,
+                    "SELECT name, query_count, n_plus_one FROM nuages.entry"
+                    " WHERE trace_id = unhex({id:String})",
+                    id),
+            R"([["GET/orders/",7,1]])");
+  EXPECT_EQ(rows_of(store,
+                    "SELECT toUnixTimestamp(minute) FROM nuages.trace_ix WHERE trace_id = "
+                    "unhex({id:String})",
+                    id),
+            "[[1789999980]]");
+  EXPECT_EQ(rows_of(store,
+                    "SELECT lower(hex(to_trace_id)), to_span_id, from_span_id FROM "
+                    "nuages.trace_links WHERE from_trace_id = unhex({id:String})",
+                    id),
+            R"([["00000000000000010000000000000009",183,161]])");
+  EXPECT_EQ(
+      rows_of(store, "SELECT span_id FROM nuages.n_plus_one WHERE trace_id = unhex({id:String})",
+              id),
+      "[[161]]");
+}
+
+TEST(ChdbStore, TheSameTokenTwiceChangesNothing) {
+  auto& store = process_store();
+  const TraceId trace{2, 1};
+  const SpanBlock block = make_block("twice", request(trace, {2, 9}), kNow);
+  const std::string counts =
+      "SELECT (SELECT count() FROM nuages.spans), (SELECT count() FROM nuages.entry),"
+      " (SELECT count() FROM nuages.trace_ix), (SELECT count() FROM nuages.trace_links),"
+      " (SELECT count() FROM nuages.n_plus_one)";
+  ASSERT_TRUE(store.insert(block, "twice-1").ok());
+  const std::string before = rows_of(store, counts);
+  ASSERT_TRUE(store.insert(block, "twice-1").ok());
+  EXPECT_EQ(rows_of(store, counts), before);
+  ASSERT_TRUE(store.insert(block, "twice-2").ok());
+  EXPECT_NE(rows_of(store, counts), before) << "another token is another block";
+}
+
+TEST(ChdbStore, BlockOverTwoReceiveDaysAndManySpanDaysIsTaken) {
+  auto& store = process_store();
+  SpanBlock block;
+  BlockBuilder builder(block);
+  std::vector<TestSpan> spans;
+  for (uint64_t day = 0; day < 200; ++day) {
+    spans.push_back(
+        {.trace_id = {3, day + 1}, .span_id = 1, .start = kNow - day * 86400 * kSecond});
+  }
+  spans.push_back({.trace_id = {3, 900}, .span_id = 1, .start = ~uint64_t{0} / 2});
+  spans.push_back({.trace_id = {3, 901}, .span_id = 1, .start = 0});
+  builder.set_receive_time(kNow);
+  testing::append_spans(builder, {{"service.name", "days"}}, spans);
+  builder.set_receive_time(kNow + 86400 * kSecond);
+  testing::append_spans(builder, {{"service.name", "days"}}, spans);
+  ASSERT_TRUE(store.insert(block, "days-1").ok());
+  ASSERT_TRUE(store.insert(block, "days-1").ok());
+  EXPECT_EQ(rows_of(store,
+                    "SELECT count(), uniq(trace_id) FROM nuages.spans"
+                    " WHERE service = 'days'"),
+            "[[404,202]]");
+}
+
+TEST(ChdbStore, ParametersArriveAsTheyAre) {
+  auto& store = process_store();
+  const std::string nasty = "a'b\\c\t\"d\n{x:String} \xc3\xa9; DROP";
+  auto answer = store.query("SELECT hex({value:String})", {{"value", nasty}});
+  ASSERT_TRUE(answer.ok()) << answer.error().message;
+  std::string hex;
+  for (const unsigned char c : nasty) {
+    const char digits[] = "0123456789ABCDEF";
+    hex += digits[c >> 4];
+    hex += digits[c & 15];
+  }
+  EXPECT_NE(answer->find(hex), std::string::npos) << *answer;
+}
+
+TEST(ChdbStore, BadStatementIsAnErrorAndTheNextOneWorks) {
+  auto& store = process_store();
+  for (int i = 0; i < 5; ++i) {
+    auto bad = store.query("SELECT nothing FROM nowhere", {});
+    ASSERT_FALSE(bad.ok());
+    EXPECT_EQ(bad.error().code, ErrorCode::kInternal);
+  }
+  EXPECT_EQ(rows_of(store, "SELECT 1"), "[[1]]");
+  EXPECT_FALSE(store.stream("SELECT nothing FROM nowhere", {}, [](auto) { return true; }).ok());
+  EXPECT_EQ(rows_of(store, "SELECT 2"), "[[2]]");
+  const SpanBlock block = make_block("bad-token", request({4, 1}, {4, 2}), kNow);
+  EXPECT_EQ(store.insert(block, "x' OR 1").error().code, ErrorCode::kInvalid);
+  EXPECT_EQ(store.insert(block, "").error().code, ErrorCode::kInvalid);
+}
+
+TEST(ChdbStore, StreamHandsOutChunksUntilToldToStop) {
+  auto& store = process_store();
+  size_t lines = 0;
+  size_t chunks = 0;
+  const std::string sql = "SELECT number FROM numbers({n:UInt64})";
+  auto count = [&](std::string_view chunk) {
+    ++chunks;
+    lines += static_cast<size_t>(std::count(chunk.begin(), chunk.end(), '\n'));
+    return true;
+  };
+  ASSERT_TRUE(store.stream(sql, {{"n", "300000"}}, count).ok());
+  EXPECT_EQ(lines, 300000U);
+  EXPECT_GT(chunks, 1U);
+  size_t calls = 0;
+  ASSERT_TRUE(store
+                  .stream(sql, {{"n", "300000"}},
+                          [&](std::string_view) {
+                            ++calls;
+                            return false;
+                          })
+                  .ok());
+  EXPECT_EQ(calls, 1U);
+  EXPECT_EQ(rows_of(store, "SELECT 3"), "[[3]]");
+}
+
+TEST(ChdbStore, MissingLibraryAndTakenFolderNameTheFix) {
+  auto missing = ChdbStore::open({.library = "/nowhere/libchdb.so", .folder = "/tmp"});
+  ASSERT_FALSE(missing.ok());
+  if (missing.error().message.find("loaded already") == std::string::npos) {
+    EXPECT_NE(missing.error().message.find("/nowhere/libchdb.so"), std::string::npos);
+    EXPECT_NE(missing.error().message.find("make setup"), std::string::npos);
+  }
+  const std::string file = ::testing::TempDir() + "/a-file";
+  std::ofstream(file) << "x";
+  auto blocked = ChdbStore::open({.library = NUAGES_CHDB_LIBRARY, .folder = file + "/store"});
+  ASSERT_FALSE(blocked.ok());
+  EXPECT_NE(blocked.error().message.find("not writable"), std::string::npos);
+}
+
+// The engine keeps one path per process, so this test reopens the same folder; it must run alone in
+// its process or first, which ctest does.
+TEST(ChdbStoreReopen, DataStaysAndANewerVersionIsRefused) {
+  std::string pattern = ::testing::TempDir() + "/reopen-XXXXXX";
+  const std::string folder = mkdtemp(pattern.data());
+  const ChdbOptions options{.library = NUAGES_CHDB_LIBRARY, .folder = folder + "/store"};
+  {
+    auto store = ChdbStore::open(options);
+    if (!store) GTEST_SKIP() << "another test of this process holds the engine: run by ctest";
+    ASSERT_TRUE((*store)->insert(make_block("kept", request({5, 1}, {5, 2}), kNow), "kept-1").ok());
+    auto second = ChdbStore::open(options);
+    ASSERT_FALSE(second.ok());
+    EXPECT_NE(second.error().message.find("in use"), std::string::npos);
+  }
+  {
+    auto store = ChdbStore::open(options);
+    ASSERT_TRUE(store.ok()) << store.error().message;
+    ASSERT_TRUE((*store)->insert(make_block("kept", request({5, 1}, {5, 2}), kNow), "kept-1").ok());
+    EXPECT_EQ(rows_of(**store, "SELECT count() FROM nuages.spans"), "[[2]]")
+        << "the token is remembered over a restart";
+    ASSERT_TRUE((*store)->query("INSERT INTO nuages.schema SELECT 7, now('UTC')", {}).ok());
+  }
+  auto newer = ChdbStore::open(options);
+  ASSERT_FALSE(newer.ok());
+  EXPECT_NE(newer.error().message.find("schema version 7"), std::string::npos);
+  std::filesystem::remove_all(folder);
+}
+
+}  // namespace
+}  // namespace nuages::store

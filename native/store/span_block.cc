@@ -1,0 +1,50 @@
+#include "store/span_block.h"
+
+#include <algorithm>
+#include <tuple>
+
+namespace nuages::store {
+namespace {
+
+constexpr int64_t kNanosecondsPerMinute = 60'000'000'000;
+constexpr size_t kFixedBytesPerRow = 16 + 8 * 6 + 4 * 4 + 2 + 4;  // the integer columns
+constexpr size_t kSideRowBytes = 128;                             // node, bucket, two strings
+
+}  // namespace
+
+size_t SpanBlock::bytes() const {
+  size_t total = rows() * kFixedBytesPerRow + link_trace_id.size() * 24 + side_bytes +
+                 (resources.size() + statements.size()) * kSideRowBytes;
+  for (const DictionaryColumn* column :
+       {&service, &environment, &scope, &name, &http_method, &http_route, &db_system, &db_name,
+        &db_operation, &db_table, &code_file, &code_function, &task, &queue, &exception_type,
+        &nuages_kind, &promoted}) {
+    total += column->bytes();
+  }
+  for (const StringColumn* column : {&status_message, &attributes, &events, &links, &extra}) {
+    total += column->bytes();
+  }
+  return total;
+}
+
+std::vector<uint32_t> SpanBlock::sorted_rows() const {
+  struct Key {
+    int64_t minute;
+    TraceId trace_id;
+    int64_t ts;
+    uint32_t row;
+  };
+  std::vector<Key> keys(rows());
+  for (uint32_t row = 0; row < keys.size(); ++row) {
+    keys[row] = {ts[row] / kNanosecondsPerMinute, trace_id[row], ts[row], row};
+  }
+  std::sort(keys.begin(), keys.end(), [](const Key& a, const Key& b) {
+    return std::tie(a.minute, a.trace_id, a.ts, a.row) <
+           std::tie(b.minute, b.trace_id, b.ts, b.row);
+  });
+  std::vector<uint32_t> order(keys.size());
+  std::transform(keys.begin(), keys.end(), order.begin(), [](const Key& key) { return key.row; });
+  return order;
+}
+
+}  // namespace nuages::store
