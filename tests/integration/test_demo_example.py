@@ -38,10 +38,10 @@ def test_own_tests(variant: str, tmp_path: Path) -> None:
         )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     match = re.search(r"^Ran (\d+) tests", ran.stderr, re.MULTILINE)
-    assert match is not None and int(match[1]) == tests_written(), ran.stderr
+    assert match is not None and int(match[1]) == count_written(), ran.stderr
     assert "\nOK\n" in ran.stderr  # no test was skipped
 
 
-def tests_written() -> int:
+def count_written() -> int:
     sources = (EXAMPLE / "tests").glob("test_*.py")
     return sum(len(re.findall(r"^    def test_", source.read_text(), re.MULTILINE)) for source in sources)
