@@ -118,6 +118,7 @@ DEFAULT_FROM_EMAIL = "noreply@example.com"
 OTEL_SERVICE_NAME = os.getenv("OTEL_SERVICE_NAME", "django-order-service")
 OTEL_EXPORTER_OTLP_ENDPOINT = os.getenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:4317")
 
+TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "/static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"

@@ -18,7 +18,9 @@ class OrderApiTest(TestCase):
         patcher = mock.patch("orders.views.process_order.delay")
         self.delay = patcher.start()
         self.addCleanup(patcher.stop)
-        self.enterContext(override_settings(DEMO_USER_ID=str(self.demo.id)))
+        settings = override_settings(DEMO_USER_ID=str(self.demo.id))
+        settings.enable()
+        self.addCleanup(settings.disable)
 
     def create(self, **changes):
         return self.client.post("/api/orders/", {**WIDGET, **changes}, content_type="application/json")
