@@ -80,6 +80,7 @@ class LocalRoot : public RefCounted<LocalRoot> {
 
   // Wall time computed from the anchor: monotonic within the trace, one clock read.
   uint64_t now() const noexcept;
+  uint64_t wall_at(uint64_t steady) const noexcept;
 
  private:
   friend class RefCounted<LocalRoot>;
@@ -95,7 +96,7 @@ class LocalRoot : public RefCounted<LocalRoot> {
   LocalRoot() noexcept;
   ~LocalRoot() = default;
   Slot* find(uint64_t alias, uint64_t fingerprint, bool insert) noexcept;
-  bool grow() noexcept;
+  void grow() noexcept;
 
   uint64_t anchor_wall_ = 0;
   uint64_t anchor_steady_ = 0;

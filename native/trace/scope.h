@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "trace/attribute.h"
+#include "trace/record.h"
 
 namespace nuages::trace {
 
@@ -24,7 +25,22 @@ struct ScopeView {
 uint32_t intern_scope(const ScopeView& scope, std::span<const AttributeView> attributes = {});
 
 uint32_t scope_count() noexcept;
-// Position-independent description of one scope, read with read_description (trace/queue.h).
-std::string_view scope_description(uint32_t id);
+std::string_view scope_description(uint32_t id);  // lives for the process; empty when unknown
+
+// One scope, or a resource (name and version empty), as position-independent bytes.
+struct DescriptionHeader {
+  uint32_t name_size = 0;
+  uint32_t version_size = 0;
+  uint32_t schema_size = 0;
+  uint32_t attributes = 0;
+};
+
+struct DescriptionView {
+  ScopeView scope;
+  AttributeRange attributes;
+};
+
+std::string describe(const ScopeView& scope, std::span<const AttributeView> attributes);
+DescriptionView read_description(std::string_view bytes) noexcept;
 
 }  // namespace nuages::trace

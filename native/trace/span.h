@@ -12,8 +12,8 @@
 // Source: OpenTelemetry trace SDK specification; limits and status as opentelemetry-python.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
-#include <mutex>
 #include <span>
 #include <string>
 #include <string_view>
@@ -97,7 +97,8 @@ class Span : public RefCounted<Span> {
   bool end(uint64_t end_ns = 0) noexcept;
   bool ended() const noexcept;
   bool is_recording() const noexcept;  // not ended, and started in this process
-  uint64_t end_ns() const noexcept;    // 0 while running
+  bool in_own_process() const noexcept { return own_process(); }
+  uint64_t end_ns() const noexcept;  // 0 while running
 
   // Between end() and publish() processors may change the span again: set_editable(true) lifts the
   // refusal above, set_editable(false) restores it.
@@ -108,8 +109,9 @@ class Span : public RefCounted<Span> {
   // The same without a copy: f(RecordView) under the span's lock; f must not touch the span.
   template <typename F>
   void read(F&& f) const {
-    std::lock_guard guard(lock_);
+    const bool locked = lock_for_reading();
     f(RecordView(const_cast<Span*>(this)->finish_record()));
+    if (locked) lock_.unlock();
   }
 
   // Hands the record to a sink; after end(), only in the process that started the span.
@@ -123,17 +125,19 @@ class Span : public RefCounted<Span> {
   ~Span();
   void destroy() noexcept;  // back to the pool
 
-  bool writable() const noexcept;
-  bool own_process() const noexcept;
-  char* append(uint32_t size) noexcept;  // null: out of memory
+  bool writable() const noexcept;     // with lock_ held
+  bool own_process() const noexcept;  // no lock
+  bool lock_for_reading() const noexcept;
+  uint64_t now() const noexcept;
+  char* append(size_t size) noexcept;  // room behind the log; null: too large
   void put_attribute(std::string_view key, const ValueView& value) noexcept;
-  bool put_event(std::string_view name, uint64_t time_ns,
+  void put_event(std::string_view name, uint64_t time_ns,
                  std::span<const AttributeView> attributes) noexcept;
-  bool put_link(const LinkView& link) noexcept;
+  void put_link(const LinkView& link) noexcept;
   void kill(char* entry) noexcept;
   char* find_attribute(std::string_view key) noexcept;
   bool make_room(EntryType type, uint32_t limit, uint32_t& count, uint32_t& dropped) noexcept;
-  void clear(EntryType type) noexcept;
+  bool clear(EntryType type) noexcept;
   void squeeze() noexcept;
   std::string_view finish_record() noexcept;
 
@@ -141,6 +145,8 @@ class Span : public RefCounted<Span> {
   SpanId parent_id_ = 0;
   Ref<LocalRoot> root_;
   uint64_t start_ns_ = 0;
+  uint64_t anchor_wall_ = 0;  // wall and monotonic time of start()
+  uint64_t anchor_steady_ = 0;
   uint32_t scope_ = 0;
   uint32_t generation_ = 0;
   wire::SpanKind kind_ = wire::SpanKind::kInternal;
@@ -148,8 +154,8 @@ class Span : public RefCounted<Span> {
   bool is_local_root_ = false;
   SpanLimits limits_;
 
-  mutable SpinLock lock_;  // guards everything below
-  bool ended_ = false;
+  mutable SpinLock lock_;           // guards everything below
+  std::atomic<bool> ended_{false};  // readable without the lock
   bool editable_ = false;
   bool sql_clean_ = false;
   wire::StatusCode status_ = wire::StatusCode::kUnset;

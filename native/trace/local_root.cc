@@ -1,0 +1,150 @@
+#include "trace/local_root.h"
+
+#include <algorithm>
+#include <bit>
+#include <mutex>
+
+#include "base/clock.h"
+
+namespace nuages::trace {
+namespace {
+
+constexpr uint32_t kFirstSlots = 16;
+constexpr uint32_t kFirstRepeatWithSite = 3;
+// A trace this old takes the wall clock again: the two clocks may have parted (suspend, a step).
+constexpr uint64_t kMaxAnchorAge = 600ULL * 1'000'000'000ULL;
+
+size_t mix(uint64_t alias, uint64_t fingerprint) noexcept {
+  const uint64_t hash = (fingerprint ^ std::rotl(alias, 32)) * 0x9E3779B97F4A7C15ULL;
+  return static_cast<size_t>(hash ^ (hash >> 32));
+}
+
+}  // namespace
+
+LocalRoot::LocalRoot() noexcept {
+  // Both clocks at one moment: the wall clock between two near readings of the other.
+  uint64_t best = UINT64_MAX;
+  for (int i = 0; i < 3; ++i) {
+    const uint64_t before = steady_now();
+    const uint64_t wall = wall_now();
+    const uint64_t gap = steady_now() - before;
+    if (gap < best) {
+      best = gap;
+      anchor_wall_ = wall;
+      anchor_steady_ = before + gap / 2;
+    }
+    if (gap < 1000) break;
+  }
+}
+
+Ref<LocalRoot> LocalRoot::create() noexcept { return Ref<LocalRoot>::adopt(new LocalRoot); }
+
+uint64_t LocalRoot::wall_at(uint64_t steady) const noexcept {
+  const uint64_t age = steady - anchor_steady_;
+  return age < kMaxAnchorAge ? anchor_wall_ + age : wall_now();
+}
+
+uint64_t LocalRoot::now() const noexcept { return wall_at(steady_now()); }
+
+bool LocalRoot::reserve_span() noexcept {
+  if (spans_.fetch_add(1, std::memory_order_relaxed) < kMaxSpans) return true;
+  spans_.fetch_sub(1, std::memory_order_relaxed);
+  dropped_.fetch_add(1, std::memory_order_relaxed);
+  return false;
+}
+
+LocalRoot::Slot* LocalRoot::find(uint64_t alias, uint64_t fingerprint, bool insert) noexcept {
+  if (slots_.empty()) {
+    if (!insert) return nullptr;
+    slots_.resize(kFirstSlots);
+  }
+  for (;;) {
+    const size_t mask = slots_.size() - 1;
+    size_t at = mix(alias, fingerprint) & mask;
+    for (; slots_[at].count != 0; at = (at + 1) & mask) {
+      if (slots_[at].fingerprint == fingerprint && slots_[at].alias == alias) return &slots_[at];
+    }
+    if (!insert || used_ == kMaxStatements) return nullptr;
+    if (used_ * 2 < slots_.size()) {
+      ++used_;
+      slots_[at].alias = alias;
+      slots_[at].fingerprint = fingerprint;
+      return &slots_[at];
+    }
+    grow();
+  }
+}
+
+void LocalRoot::grow() noexcept {
+  std::vector<Slot> old(slots_.size() * 2);
+  old.swap(slots_);
+  const size_t mask = slots_.size() - 1;
+  for (Slot& slot : old) {
+    if (slot.count == 0) continue;
+    size_t at = mix(slot.alias, slot.fingerprint) & mask;
+    while (slots_[at].count != 0) at = (at + 1) & mask;
+    slots_[at] = std::move(slot);
+  }
+}
+
+QueryCount LocalRoot::count_query(uint64_t alias, uint64_t fingerprint, uint64_t duration_ns,
+                                  std::string_view statement) noexcept {
+  std::lock_guard guard(lock_);
+  ++query_count_;
+  Slot* slot = find(alias, fingerprint, true);
+  if (slot == nullptr) return {1, false};
+  ++slot->count;
+  slot->total_duration_ns += duration_ns;
+  if (slot->count == 2) slot->statement = statement;
+  const bool rare = slot->count <= 6 || std::has_single_bit(slot->count);
+  return {slot->count, slot->count >= kFirstRepeatWithSite && rare};
+}
+
+void LocalRoot::add_call_site(uint64_t alias, uint64_t fingerprint,
+                              const CallSiteView& site) noexcept {
+  std::lock_guard guard(lock_);
+  Slot* slot = find(alias, fingerprint, false);
+  if (slot == nullptr) return;
+  for (CallSite& known : slot->sites) {
+    if (known.line != site.line || known.file != site.file || known.function != site.function) {
+      continue;
+    }
+    ++known.seen;
+    if (known.relation.empty()) known.relation = site.relation;
+    if (known.suggestion.empty()) known.suggestion = site.suggestion;
+    return;
+  }
+  if (slot->sites.size() == kMaxCallSites) return;
+  slot->sites.push_back({std::string(site.file), site.line, std::string(site.function),
+                         std::string(site.relation), std::string(site.suggestion), 1});
+}
+
+uint32_t LocalRoot::query_count() const noexcept {
+  std::lock_guard guard(lock_);
+  return query_count_;
+}
+
+NPlusOneResult LocalRoot::n_plus_one(uint32_t threshold) const {
+  NPlusOneResult result;
+  {
+    std::lock_guard guard(lock_);
+    result.query_count = query_count_;
+    for (const Slot& slot : slots_) {
+      result.max_repetitions = std::max(result.max_repetitions, slot.count);
+      if (slot.count <= threshold) continue;
+      result.flagged.push_back({slot.alias, slot.fingerprint, slot.count, slot.total_duration_ns,
+                                slot.statement, slot.sites});
+    }
+  }
+  result.potential_n_plus_one = !result.flagged.empty();
+  std::sort(result.flagged.begin(), result.flagged.end(), [](const auto& a, const auto& b) {
+    return a.count != b.count ? a.count > b.count : a.fingerprint < b.fingerprint;
+  });
+  for (RepeatedQuery& query : result.flagged) {
+    std::stable_sort(query.sites.begin(), query.sites.end(),
+                     [](const CallSite& a, const CallSite& b) { return a.seen > b.seen; });
+  }
+  return result;
+}
+
+}  // namespace nuages::trace

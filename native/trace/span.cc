@@ -1,0 +1,480 @@
+#include "trace/span.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <mutex>
+
+#include "base/clock.h"
+#include "trace/id_generator.h"
+#include "trace/record_writer.h"
+
+namespace nuages::trace {
+namespace {
+
+constexpr uint32_t kFirstCapacity = 1024;
+constexpr uint32_t kKeptCapacity = 8192;  // a pooled span keeps a buffer up to this size
+constexpr uint32_t kPooledSpans = 64;     // per thread
+constexpr uint32_t kMinSqueeze = 4096;
+constexpr uint32_t kRemoteKnown = 0x100;  // OTLP: whether the context is remote is known ...
+constexpr uint32_t kIsRemote = 0x200;     // ... and it is
+
+}  // namespace
+
+// Free spans of one thread. Trivial, so that it may be used until the thread's very end; PoolGuard
+// empties and closes it before that.
+class SpanPool {
+ public:
+  static Span* take() noexcept {
+    if (t_head == nullptr) return new Span;
+    Span* span = t_head;
+    t_head = span->next_free_;
+    --t_count;
+    span->reset_references();
+    return span;
+  }
+  static void give(Span* span) noexcept {
+    if (t_closed || t_count == kPooledSpans) {
+      delete span;
+      return;
+    }
+    t_guard.touch();
+    span->next_free_ = t_head;
+    t_head = span;
+    ++t_count;
+  }
+
+ private:
+  struct Guard {
+    void touch() noexcept { used = true; }
+    ~Guard() {
+      t_closed = true;
+      while (t_head != nullptr) {
+        Span* next = t_head->next_free_;
+        delete t_head;
+        t_head = next;
+      }
+    }
+    bool used = false;
+  };
+
+  static thread_local Span* t_head;
+  static thread_local uint32_t t_count;
+  static thread_local bool t_closed;
+  static thread_local Guard t_guard;
+};
+
+thread_local Span* SpanPool::t_head = nullptr;
+thread_local uint32_t SpanPool::t_count = 0;
+thread_local bool SpanPool::t_closed = false;
+thread_local SpanPool::Guard SpanPool::t_guard;
+
+Span::~Span() { std::free(buffer_); }
+
+void Span::destroy() noexcept {
+  context_.trace_state.reset();
+  root_ = {};
+  if (capacity_ > kKeptCapacity) {
+    std::free(buffer_);
+    buffer_ = nullptr;
+    capacity_ = 0;
+  }
+  constexpr size_t kKeptText = 1024;
+  if (name_.capacity() > kKeptText) std::string().swap(name_);
+  if (status_message_.capacity() > kKeptText) std::string().swap(status_message_);
+  SpanPool::give(this);
+}
+
+SpanRef Span::start(const StartOptions& options) noexcept {
+  const SpanContext* parent = nullptr;
+  Ref<LocalRoot> root;
+  if (options.local_parent != nullptr) {
+    parent = &options.local_parent->context_;
+    // In a forked child the parent's LocalRoot may be locked for ever: it gets one of its own.
+    if (options.local_parent->own_process()) root = options.local_parent->root_;
+  } else if (options.parent != nullptr && options.parent->valid()) {
+    parent = options.parent;
+  }
+  const bool is_root = !root;
+  if (is_root) root = LocalRoot::create();
+  if (!root->reserve_span()) return {};
+
+  SpanRef ref = SpanRef::adopt(SpanPool::take());
+  Span& span = *ref;
+  span.root_ = std::move(root);
+  span.is_local_root_ = is_root;
+  span.context_.flags = options.sampled ? kSampledFlag : 0;
+  if (parent != nullptr) {
+    span.context_.trace_id = parent->trace_id;
+    span.context_.flags |= parent->flags & kRandomFlag;
+    span.parent_id_ = parent->span_id;
+    span.parent_remote_ = parent->remote;
+  } else {
+    const bool given = options.trace_id.valid();
+    span.context_.trace_id = given ? options.trace_id : new_trace_id();
+    if (!given) span.context_.flags |= kRandomFlag;
+    span.parent_id_ = 0;
+    span.parent_remote_ = false;
+  }
+  if (options.trace_state != nullptr) {
+    span.context_.trace_state = *options.trace_state;
+  } else if (parent != nullptr) {
+    span.context_.trace_state = parent->trace_state;
+  }
+  span.context_.span_id = options.span_id != 0 ? options.span_id : new_span_id();
+  span.generation_ = process_generation();
+  span.kind_ = options.kind;
+  span.scope_ = options.scope;
+  span.limits_ = options.limits != nullptr ? *options.limits : SpanLimits{};
+
+  span.ended_.store(false, std::memory_order_relaxed);
+  span.editable_ = false;
+  span.sql_clean_ = false;
+  span.status_ = wire::StatusCode::kUnset;
+  span.status_message_.clear();
+  span.end_ns_ = 0;
+  span.name_ = options.name;
+  span.size_ = sizeof(RecordHeader);
+  span.dead_ = 0;
+  span.attributes_ = span.events_ = span.links_ = 0;
+  span.dropped_attributes_ = span.dropped_events_ = span.dropped_links_ = 0;
+  for (const AttributeView& each : options.attributes) {
+    if (!each.key.empty()) span.put_attribute(each.key, each.value);
+  }
+  for (const LinkView& link : options.links) span.put_link(link);
+
+  span.anchor_steady_ = steady_now();
+  span.anchor_wall_ = span.root_->wall_at(span.anchor_steady_);
+  span.start_ns_ = options.start_ns != 0 ? options.start_ns : span.anchor_wall_;
+  return ref;
+}
+
+uint64_t Span::now() const noexcept { return anchor_wall_ + (steady_now() - anchor_steady_); }
+
+bool Span::own_process() const noexcept { return generation_ == process_generation(); }
+
+bool Span::writable() const noexcept {
+  return !ended_.load(std::memory_order_relaxed) || editable_;
+}
+
+bool Span::lock_for_reading() const noexcept {
+  if (own_process()) {
+    lock_.lock();
+    return true;
+  }
+  // The holder may be a thread of the parent process, which does not exist here.
+  for (int tries = 0; tries < 1000; ++tries) {
+    if (lock_.try_lock()) return true;
+    sched_yield();
+  }
+  return false;
+}
+
+bool Span::set_attribute(std::string_view key, const ValueView& value) noexcept {
+  if (key.empty() || !own_process()) return false;
+  std::lock_guard guard(lock_);
+  if (!writable()) return false;
+  put_attribute(key, value);
+  return true;
+}
+
+bool Span::set_attributes(std::span<const AttributeView> attributes) noexcept {
+  if (!own_process()) return false;
+  std::lock_guard guard(lock_);
+  if (!writable()) return false;
+  for (const AttributeView& each : attributes) {
+    if (!each.key.empty()) put_attribute(each.key, each.value);
+  }
+  return true;
+}
+
+bool Span::add_event(std::string_view name, uint64_t time_ns,
+                     std::span<const AttributeView> attributes) noexcept {
+  if (!own_process()) return false;
+  std::lock_guard guard(lock_);
+  if (!writable()) return false;
+  put_event(name, time_ns != 0 ? time_ns : now(), attributes);
+  return true;
+}
+
+bool Span::add_link(const LinkView& link) noexcept {
+  if (!own_process()) return false;
+  std::lock_guard guard(lock_);
+  if (!writable()) return false;
+  put_link(link);
+  return true;
+}
+
+bool Span::set_status(wire::StatusCode code, std::string_view message) noexcept {
+  if (!own_process()) return false;
+  std::lock_guard guard(lock_);
+  if (!writable()) return false;
+  if (status_ == wire::StatusCode::kOk || code == wire::StatusCode::kUnset) return true;
+  status_ = code;
+  status_message_ = code == wire::StatusCode::kError ? message : std::string_view();
+  return true;
+}
+
+bool Span::replace_status(wire::StatusCode code, std::string_view message) noexcept {
+  if (!own_process()) return false;
+  std::lock_guard guard(lock_);
+  if (!writable()) return false;
+  status_ = code;
+  status_message_ = message;
+  return true;
+}
+
+bool Span::update_name(std::string_view name) noexcept {
+  if (!own_process()) return false;
+  std::lock_guard guard(lock_);
+  if (!writable()) return false;
+  name_ = name;
+  return true;
+}
+
+void Span::mark_sql_clean() noexcept {
+  if (!own_process()) return;
+  std::lock_guard guard(lock_);
+  sql_clean_ = true;
+}
+
+bool Span::remove_attribute(std::string_view key) noexcept {
+  if (!own_process()) return false;
+  std::lock_guard guard(lock_);
+  if (!writable()) return false;
+  if (char* entry = find_attribute(key)) kill(entry);
+  return true;
+}
+
+bool Span::clear_attributes() noexcept { return clear(EntryType::kAttribute); }
+bool Span::clear_events() noexcept { return clear(EntryType::kEvent); }
+bool Span::clear_links() noexcept { return clear(EntryType::kLink); }
+
+bool Span::clear(EntryType type) noexcept {
+  if (!own_process()) return false;
+  std::lock_guard guard(lock_);
+  if (!writable()) return false;
+  for (char* at = buffer_ + sizeof(RecordHeader); at < buffer_ + size_;) {
+    char* next = at + load<uint32_t>(at);
+    if (load<EntryHeader>(at).type == type) kill(at);
+    at = next;
+  }
+  return true;
+}
+
+bool Span::end(uint64_t end_ns) noexcept {
+  if (!own_process()) return false;
+  std::lock_guard guard(lock_);
+  if (ended_.load(std::memory_order_relaxed)) return false;
+  end_ns_ = end_ns != 0 ? end_ns : std::max(now(), start_ns_);
+  ended_.store(true, std::memory_order_release);
+  return true;
+}
+
+bool Span::ended() const noexcept { return ended_.load(std::memory_order_acquire); }
+bool Span::is_recording() const noexcept { return !ended() && own_process(); }
+uint64_t Span::end_ns() const noexcept { return ended() ? end_ns_ : 0; }
+
+void Span::set_editable(bool editable) noexcept {
+  if (!own_process()) return;
+  std::lock_guard guard(lock_);
+  editable_ = editable;
+}
+
+std::string Span::snapshot() const {
+  std::string copy;
+  read([&copy](const RecordView& record) { copy = record.bytes(); });
+  return copy;
+}
+
+void Span::publish(RecordSink& sink) const noexcept {
+  if (!own_process() || !ended() || !context_.sampled()) return;
+  read([&sink](const RecordView& record) { sink.publish(record.bytes()); });
+}
+
+// --- the log of entries; lock_ is held ---
+
+char* Span::append(size_t size) noexcept {
+  if (size > capacity_ - size_) {
+    if (size > kMaxRecordBytes - size_) return nullptr;
+    size_t wanted = std::max<size_t>(capacity_ * size_t{2}, kFirstCapacity);
+    wanted = std::max(wanted, size_ + size);
+    void* moved = std::realloc(buffer_, wanted);
+    if (moved == nullptr) return nullptr;
+    buffer_ = static_cast<char*>(moved);
+    capacity_ = static_cast<uint32_t>(wanted);
+  }
+  return buffer_ + size_;
+}
+
+void Span::put_attribute(std::string_view key, const ValueView& value) noexcept {
+  if (char* old = find_attribute(key)) kill(old);
+  if (!make_room(EntryType::kAttribute, limits_.max_attributes, attributes_, dropped_attributes_)) {
+    return;
+  }
+  std::string scratch;
+  const ValueView cut = limits_.max_value_length == SpanLimits::kUnlimited
+                            ? value
+                            : cut_value(value, limits_.max_value_length, scratch);
+  const size_t size = attribute_size(key, cut);
+  char* at = append(size);
+  if (at == nullptr) {
+    ++dropped_attributes_;
+    return;
+  }
+  write_attribute(at, key, cut);
+  size_ += static_cast<uint32_t>(size);
+  ++attributes_;
+}
+
+void Span::put_event(std::string_view name, uint64_t time_ns,
+                     std::span<const AttributeView> attributes) noexcept {
+  if (!make_room(EntryType::kEvent, limits_.max_events, events_, dropped_events_)) return;
+  const LimitedAttributes kept(attributes, limits_.max_event_attributes, limits_);
+  const size_t size = event_size(name, kept);
+  char* at = append(size);
+  if (at == nullptr) {
+    ++dropped_events_;
+    return;
+  }
+  write_event(at, size, name, time_ns, kept);
+  size_ += static_cast<uint32_t>(size);
+  ++events_;
+}
+
+void Span::put_link(const LinkView& link) noexcept {
+  if (!make_room(EntryType::kLink, limits_.max_links, links_, dropped_links_)) return;
+  const LimitedAttributes kept(link.attributes, limits_.max_link_attributes, limits_);
+  EntryHeader header;
+  const size_t size = sizeof header + sizeof(LinkPart) + link.trace_state.size() + kept.size();
+  char* at = append(size);
+  if (at == nullptr) {
+    ++dropped_links_;
+    return;
+  }
+  header.size = static_cast<uint32_t>(size);
+  header.type = EntryType::kLink;
+  header.text_size = static_cast<uint32_t>(link.trace_state.size());
+  LinkPart part;
+  part.trace_high = link.trace_id.high;
+  part.trace_low = link.trace_id.low;
+  part.span_id = link.span_id;
+  part.flags = kRemoteKnown | (link.remote ? kIsRemote : 0) | link.trace_flags;
+  part.attributes = kept.count();
+  part.dropped_attributes = kept.dropped();
+  kept.write(put_bytes(put_value(put_value(at, header), part), link.trace_state));
+  size_ += static_cast<uint32_t>(size);
+  ++links_;
+}
+
+void Span::kill(char* entry) noexcept {
+  EntryHeader header = load<EntryHeader>(entry);
+  switch (header.type) {
+    case EntryType::kAttribute:
+      --attributes_;
+      break;
+    case EntryType::kEvent:
+      --events_;
+      break;
+    case EntryType::kLink:
+      --links_;
+      break;
+    case EntryType::kDead:
+      return;
+  }
+  header.type = EntryType::kDead;
+  put_value(entry, header);
+  dead_ += header.size;
+}
+
+char* Span::find_attribute(std::string_view key) noexcept {
+  if (attributes_ == 0) return nullptr;
+  const char* end = buffer_ + size_;
+  for (char* at = buffer_ + sizeof(RecordHeader); at < end;) {
+    const EntryHeader header = load<EntryHeader>(at);
+    if (header.type == EntryType::kAttribute && header.text_size == key.size() &&
+        std::memcmp(at + sizeof header, key.data(), key.size()) == 0) {
+      return at;
+    }
+    at += header.size;
+  }
+  return nullptr;
+}
+
+// Whether one more entry may be appended, after dropping the oldest one if the limit asks for it.
+bool Span::make_room(EntryType type, uint32_t limit, uint32_t& count, uint32_t& dropped) noexcept {
+  // Adding the first entry: from here on the buffer exists.
+  if (buffer_ == nullptr && append(0) == nullptr) return false;
+  if (dead_ > kMinSqueeze && dead_ > size_ / 2) squeeze();
+  if (count < limit) return true;
+  ++dropped;
+  if (limit == 0 || limits_.drop == SpanLimits::Drop::kNewest) return false;
+  for (char* at = buffer_ + sizeof(RecordHeader); at < buffer_ + size_;) {
+    const EntryHeader header = load<EntryHeader>(at);
+    if (header.type == type) {
+      kill(at);
+      return true;
+    }
+    at += header.size;
+  }
+  return true;
+}
+
+void Span::squeeze() noexcept {
+  if (dead_ == 0) return;
+  char* to = buffer_ + sizeof(RecordHeader);
+  for (char* at = to; at < buffer_ + size_;) {
+    const EntryHeader header = load<EntryHeader>(at);
+    char* next = at + header.size;
+    if (header.type != EntryType::kDead) {
+      if (to != at) std::memmove(to, at, header.size);
+      to += header.size;
+    }
+    at = next;
+  }
+  size_ = static_cast<uint32_t>(to - buffer_);
+  dead_ = 0;
+}
+
+std::string_view Span::finish_record() noexcept {
+  squeeze();
+  RecordHeader header;
+  std::string_view name = name_;
+  std::string_view message = status_message_;
+  std::string_view state = context_.trace_state_text();
+  char* tail = append(name.size() + message.size() + state.size() + sizeof header);
+  if (tail == nullptr) {
+    // Larger than a record may be: the log stays, the strings go.
+    name = message = state = {};
+    tail = buffer_ + size_;
+  }
+  header.log_size = size_ - static_cast<uint32_t>(sizeof header);
+  header.trace_high = context_.trace_id.high;
+  header.trace_low = context_.trace_id.low;
+  header.span_id = context_.span_id;
+  header.parent_id = parent_id_;
+  header.start_ns = start_ns_;
+  header.end_ns = end_ns_;
+  header.scope = scope_;
+  header.kind = static_cast<uint8_t>(kind_);
+  header.status = static_cast<uint8_t>(status_);
+  header.trace_flags = context_.flags;
+  header.record_flags =
+      static_cast<uint8_t>((parent_remote_ ? kParentRemote : 0) | (sql_clean_ ? kSqlClean : 0));
+  header.attributes = attributes_;
+  header.events = events_;
+  header.links = links_;
+  header.dropped_attributes = dropped_attributes_;
+  header.dropped_events = dropped_events_;
+  header.dropped_links = dropped_links_;
+  header.name_size = static_cast<uint32_t>(name.size());
+  header.status_size = static_cast<uint32_t>(message.size());
+  header.trace_state_size = static_cast<uint32_t>(state.size());
+  const char* end = put_bytes(put_bytes(put_bytes(tail, name), message), state);
+  header.size = static_cast<uint32_t>(end - buffer_);
+  put_value(buffer_, header);
+  return {buffer_, header.size};
+}
+
+}  // namespace nuages::trace
