@@ -1,0 +1,74 @@
+// The whole server: data folder, log, listeners, store, API, in the order they start and stop.
+//
+// Start: check and lock the data folder, open the write-ahead log, listen (requests are accepted
+// and logged from now on), open the store, insert what a former process left, ready. Stop: accept
+// no more, let begun requests end, insert what is waiting, close the store; what the deadline cuts
+// off stays in the log for the next start. Network threads run one shared io_context.
+//
+// Use from one thread: start(), wait for a reason to stop, stop(). An Error of start() is one line
+// for the user; the object must then be destroyed.
+#pragma once
+
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/io_context.hpp>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/result.h"
+#include "server/grpc_service.h"
+#include "server/listener.h"
+#include "server/memory_budget.h"
+#include "server/options.h"
+#include "server/otlp_http.h"
+#include "server/web.h"
+#include "store/chdb_store.h"
+#include "store/ingest.h"
+
+namespace nuages::server {
+
+class Server {
+ public:
+  Server(Options options, std::string version);
+  ~Server();
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
+
+  // Calls `announce` with each line for standard output: "listening grpc 127.0.0.1:4317", "ready".
+  Status start(const std::function<void(const std::string&)>& announce);
+  // True when everything accepted is in the store.
+  bool stop();
+
+ private:
+  Status lock_data_folder();
+  Status check_store_library() const;
+  Status open_ingest();
+  Status listen(const std::function<void(const std::string&)>& announce);
+  Status listen_grpc();
+  Status listen_http();
+  Status open_store();
+  ServerStatus status() const;
+
+  const Options options_;
+  const std::string version_;
+  uint64_t start_ns_ = 0;
+  int lock_file_ = -1;
+
+  boost::asio::io_context io_;
+  std::optional<boost::asio::executor_work_guard<boost::asio::io_context::executor_type>> work_;
+  std::vector<std::thread> threads_;
+  MemoryBudget budget_;
+
+  std::unique_ptr<store::ChdbStore> store_;
+  std::unique_ptr<store::Ingest> ingest_;
+  std::unique_ptr<Api> api_;
+  std::unique_ptr<GrpcService> grpc_;
+  std::unique_ptr<OtlpHttp> otlp_http_;
+  std::unique_ptr<Web> web_;
+  std::unique_ptr<Listener> grpc_listener_, http_listener_, ui_listener_;
+};
+
+}  // namespace nuages::server

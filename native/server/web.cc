@@ -1,0 +1,157 @@
+#include "server/web.h"
+
+#include <boost/asio/post.hpp>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "server/embedded_ui.h"
+#include "server/gunzip.h"
+
+namespace nuages::server {
+namespace {
+
+constexpr size_t kMaxWaiting = 128;
+constexpr size_t kMaxFileBytes = size_t{64} << 20;
+
+std::string json_string(std::string_view text) {
+  static constexpr char kDigits[] = "0123456789abcdef";
+  std::string out = "\"";
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (c == '"' || c == '\\') {
+      out += '\\';
+      out += c;
+    } else if (byte < 0x20) {
+      out += "\\u00";
+      out += kDigits[byte >> 4];
+      out += kDigits[byte & 15];
+    } else {
+      out += c;
+    }
+  }
+  return out + "\"";
+}
+
+const char* error_code(int status) {
+  if (status == 404) return "not_found";
+  if (status == 403) return "denied";
+  if (status == 429 || status == 503) return "unavailable";
+  return status >= 500 ? "internal" : "invalid";
+}
+
+const EmbeddedFile* find_file(std::string_view path) {
+  for (const EmbeddedFile& file : embedded_ui()) {
+    if (file.path == path) return &file;
+  }
+  return nullptr;
+}
+
+bool is_page(std::string_view path) {
+  return path.substr(path.rfind('/') + 1).find('.') == std::string_view::npos;
+}
+
+bool mentions(const Request& request, const char* header, std::string_view word) {
+  const auto found = request.headers.find(header);
+  return found != request.headers.end() && found->second.find(word) != std::string::npos;
+}
+
+constexpr char kNoUi[] =
+    "<!doctype html><meta charset=utf-8><title>Nuages</title><h1>Nuages</h1>"
+    "<p>The web UI is not built into this server: run <code>make ui server</code>. "
+    "The API is at <a href=/api/v1/traces>/api/v1/traces</a>.";
+
+}  // namespace
+
+Web::~Web() { stop(); }
+
+void Web::stop() {
+  api_.store(nullptr);
+  pool_.join();
+}
+
+Response Web::error(int status, const std::string& message) const {
+  Response response;
+  response.status = status;
+  response.body = std::string("{\"error\":{\"code\":\"") + error_code(status) +
+                  "\",\"message\":" + json_string(message) + "}}";
+  if (status == 429 || status == 503) response.headers.emplace_back("Retry-After", "1");
+  return response;
+}
+
+void Web::handle(Request request, Done done) {
+  const std::string_view path = request.path;
+  const bool api = path == "/api" || path.starts_with("/api/") || path == "/healthz" ||
+                   path == "/readyz" || path == "/metrics";
+  if (api) return ask_api(std::move(request), std::move(done));
+  if (request.method != "GET" && request.method != "HEAD") {
+    Response response = error(405, "method " + request.method + " is not GET");
+    response.headers.emplace_back("Allow", "GET, HEAD");
+    return done(std::move(response));
+  }
+  done(serve_file(request));
+}
+
+void Web::ask_api(Request request, Done done) {
+  if (api_.load() == nullptr) {
+    if (request.path != "/healthz") {
+      return done(error(503, "the store is not open yet; retry in a moment"));
+    }
+    Response response;
+    response.content_type = "text/plain";
+    response.body = "ok";
+    return done(std::move(response));
+  }
+  if (waiting_.fetch_add(1) >= kMaxWaiting) {
+    --waiting_;
+    return done(error(503, "too many requests are waiting; retry in a moment"));
+  }
+  boost::asio::post(pool_, [this, request = std::move(request), done = std::move(done)] {
+    Api* api = api_.load();
+    Response response =
+        api == nullptr ? error(503, "the server is stopping") : api->handle(request);
+    --waiting_;
+    done(std::move(response));
+  });
+}
+
+Response Web::serve_file(const Request& request) const {
+  Response response;
+  response.headers = {
+      {"X-Content-Type-Options", "nosniff"},
+      {"Referrer-Policy", "no-referrer"},
+      {"Content-Security-Policy",
+       "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+       "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"}};
+  const bool root = request.path == "/";
+  const EmbeddedFile* file = find_file(root ? "/index.html" : request.path);
+  if (file == nullptr && is_page(request.path)) file = find_file("/index.html");
+  if (file == nullptr) {
+    if (!root || !embedded_ui().empty()) return error(404, "no such file: " + request.path);
+    response.content_type = "text/html; charset=utf-8";
+    response.body = kNoUi;
+    return response;
+  }
+  response.content_type = file->content_type;
+  response.headers.emplace_back("ETag", std::string(file->etag));
+  // Names under /assets/ carry a hash of the content, so they never change.
+  response.headers.emplace_back("Cache-Control", file->path.starts_with("/assets/")
+                                                     ? "public, max-age=31536000, immutable"
+                                                     : "no-cache");
+  response.headers.emplace_back("Vary", "Accept-Encoding");
+  if (mentions(request, "if-none-match", file->etag)) {
+    response.status = 304;
+    return response;
+  }
+  if (mentions(request, "accept-encoding", "gzip")) {
+    response.headers.emplace_back("Content-Encoding", "gzip");
+    response.body = file->gzip;
+    return response;
+  }
+  Result<std::string> plain = decompress(file->gzip, Compression::kGzip, kMaxFileBytes);
+  if (!plain.ok()) return error(500, "an embedded file is damaged: " + plain.error().message);
+  response.body = std::move(plain).value();
+  return response;
+}
+
+}  // namespace nuages::server

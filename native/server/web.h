@@ -1,0 +1,40 @@
+// The UI and API port: /api, /healthz and /readyz go to the Api on a pool of worker threads (it
+// blocks on SQL), everything else to the embedded UI.
+//
+// The Api comes when the store is open; until then its routes answer 503 and /healthz 200. When
+// more requests wait than the pool could answer soon, the next get 503 at once. An unknown path
+// without a dot in its last segment is a page of the UI and gets index.html. Thread-safe.
+#pragma once
+
+#include <atomic>
+#include <boost/asio/thread_pool.hpp>
+#include <cstddef>
+
+#include "server/api.h"
+#include "server/http_session.h"
+
+namespace nuages::server {
+
+class Web final : public HttpService {
+ public:
+  explicit Web(size_t threads) : pool_(threads) {}
+  ~Web() override;
+
+  // `api` must outlive stop().
+  void set_api(Api& api) { api_.store(&api); }
+  // Waits for running API requests; later ones answer 503.
+  void stop();
+
+  void handle(Request request, Done done) override;
+  Response error(int status, const std::string& message) const override;
+
+ private:
+  Response serve_file(const Request& request) const;
+  void ask_api(Request request, Done done);
+
+  boost::asio::thread_pool pool_;
+  std::atomic<Api*> api_{nullptr};
+  std::atomic<size_t> waiting_{0};
+};
+
+}  // namespace nuages::server
