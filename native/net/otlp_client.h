@@ -61,7 +61,7 @@ struct SendResult {
 
 class OtlpClient {
  public:
-  // `around_wait` brackets each wait in poll(2): called with true before and false after.
+  // Makes the handles; no connection yet. Call it in the process and on the thread that will send.
   static Result<std::unique_ptr<OtlpClient>> create(OtlpClientConfig config);
   ~OtlpClient();
 
@@ -73,6 +73,7 @@ class OtlpClient {
   void interrupt() noexcept;
   void reset_interrupt() noexcept;
 
+  // `around_wait` brackets each wait in poll(2): called with true before and false after.
   void set_wait_hook(std::function<void(bool waiting)> around_wait);
   const Endpoint& endpoint() const noexcept;
 

@@ -1,0 +1,279 @@
+#include "net/otlp_client.h"
+
+#include <curl/curl.h>
+
+#include <algorithm>
+#include <atomic>
+#include <charconv>
+#include <ctime>
+#include <mutex>
+
+#include "base/clock.h"
+#include "net/otlp_response.h"
+#include "wire/grpc_frame.h"
+#include "wire/gzip.h"
+
+namespace nuages::net {
+namespace {
+
+constexpr size_t kMaxResponse = 4U << 20;
+constexpr uint64_t kMillisecond = 1'000'000;
+constexpr int kMaxPollMs = 60'000;  // interrupt() ends a poll at once, so its length is free
+
+struct SlistFree {
+  void operator()(curl_slist* list) const { curl_slist_free_all(list); }
+};
+using Slist = std::unique_ptr<curl_slist, SlistFree>;
+
+void append(Slist& list, const std::string& line) {
+  if (curl_slist* longer = curl_slist_append(list.get(), line.c_str())) {
+    list.release();
+    list.reset(longer);
+  }
+}
+
+bool header_safe(std::string_view text) {
+  return std::all_of(text.begin(), text.end(),
+                     [](unsigned char c) { return c >= 0x20 && c != 0x7f; });
+}
+
+}  // namespace
+
+struct OtlpClient::State {
+  OtlpClientConfig config;
+  Endpoint endpoint;
+  CURLM* multi = nullptr;
+  CURL* easy = nullptr;
+  std::atomic<bool> interrupted{false};
+  std::function<void(bool)> around_wait;
+  wire::Gzip gzip;
+  std::string packed;  // compressed body
+  std::string frame;   // gRPC header and body
+  Response response;
+  char error[CURL_ERROR_SIZE] = {};
+
+  ~State() {
+    if (easy != nullptr) curl_easy_cleanup(easy);
+    if (multi != nullptr) curl_multi_cleanup(multi);
+  }
+
+  bool grpc() const { return config.protocol == Protocol::kGrpc; }
+  bool open();
+  Slist headers(uint64_t timeout_ms) const;
+  CURLcode transfer(uint64_t deadline_ns, bool& timed_out);
+  bool wait(uint64_t deadline_ns);
+};
+
+namespace {
+
+size_t on_body(char* data, size_t, size_t size, void* context) {
+  auto& body = static_cast<Response*>(context)->body;
+  if (size > kMaxResponse - body.size()) return 0;
+  body.append(data, size);
+  return size;
+}
+
+size_t on_header(char* data, size_t, size_t size, void* context) {
+  static_cast<Response*>(context)->add_header({data, size});
+  return size;
+}
+
+}  // namespace
+
+// The handles are made by the first send(), on the sending thread, and reused with their
+// connection.
+bool OtlpClient::State::open() {
+  if (easy != nullptr) return true;
+  static std::once_flag once;
+  std::call_once(once, [] { curl_global_init(CURL_GLOBAL_DEFAULT); });
+  multi = curl_multi_init();
+  easy = curl_easy_init();
+  if (multi == nullptr || easy == nullptr) return false;
+  const auto set = [this](CURLoption option, auto value) { curl_easy_setopt(easy, option, value); };
+  set(CURLOPT_URL, endpoint.url.c_str());
+  set(CURLOPT_NOSIGNAL, 1L);
+  set(CURLOPT_POST, 1L);
+  set(CURLOPT_ERRORBUFFER, error);
+  set(CURLOPT_WRITEFUNCTION, &on_body);
+  set(CURLOPT_WRITEDATA, &response);
+  set(CURLOPT_HEADERFUNCTION, &on_header);
+  set(CURLOPT_HEADERDATA, &response);
+  set(CURLOPT_PROTOCOLS_STR, "http,https");
+  set(CURLOPT_FOLLOWLOCATION, 0L);
+  set(CURLOPT_TCP_KEEPALIVE, 1L);
+  set(CURLOPT_CONNECTTIMEOUT_MS, 0L);  // bounded by the attempt's deadline
+  set(CURLOPT_SSL_VERIFYPEER, 1L);
+  set(CURLOPT_SSL_VERIFYHOST, 2L);
+  set(CURLOPT_SSLVERSION, static_cast<long>(CURL_SSLVERSION_TLSv1_2));
+  if (!config.ca_file.empty()) set(CURLOPT_CAINFO, config.ca_file.c_str());
+  if (!config.client_cert_file.empty()) set(CURLOPT_SSLCERT, config.client_cert_file.c_str());
+  if (!config.client_key_file.empty()) set(CURLOPT_SSLKEY, config.client_key_file.c_str());
+  long version = CURL_HTTP_VERSION_1_1;
+  if (endpoint.tls) {
+    version = CURL_HTTP_VERSION_2TLS;
+  } else if (grpc()) {
+    version = CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE;
+  }
+  set(CURLOPT_HTTP_VERSION, version);
+  return true;
+}
+
+Slist OtlpClient::State::headers(uint64_t timeout_ms) const {
+  Slist list;
+  append(list, "Expect:");  // no 100-continue round trip
+  append(list, "User-Agent: OTel-OTLP-Exporter-Nuages/" + config.version);
+  if (grpc()) {
+    append(list, "Content-Type: application/grpc");
+    append(list, "TE: trailers");
+    append(list,
+           "grpc-timeout: " + std::to_string(std::min<uint64_t>(timeout_ms, 99'999'999)) + "m");
+    if (config.gzip) append(list, "grpc-encoding: gzip");
+  } else {
+    append(list, "Content-Type: application/x-protobuf");
+    if (config.gzip) append(list, "Content-Encoding: gzip");
+  }
+  for (const auto& [name, value] : config.headers) {
+    append(list, value.empty() ? name + ";" : name + ": " + value);
+  }
+  return list;
+}
+
+// Waits for the network outside of the caller's gate. False: interrupted or too late.
+bool OtlpClient::State::wait(uint64_t deadline_ns) {
+  const uint64_t now = steady_now();
+  if (now >= deadline_ns) return false;
+  const uint64_t left_ms = (deadline_ns - now + kMillisecond - 1) / kMillisecond;
+  if (around_wait) around_wait(true);
+  curl_multi_poll(multi, nullptr, 0, static_cast<int>(std::min<uint64_t>(left_ms, kMaxPollMs)),
+                  nullptr);
+  if (around_wait) around_wait(false);
+  return !interrupted.load(std::memory_order_acquire);
+}
+
+CURLcode OtlpClient::State::transfer(uint64_t deadline_ns, bool& timed_out) {
+  if (curl_multi_add_handle(multi, easy) != CURLM_OK) return CURLE_FAILED_INIT;
+  CURLcode code = CURLE_ABORTED_BY_CALLBACK;
+  for (;;) {
+    int running = 0;
+    if (curl_multi_perform(multi, &running) != CURLM_OK) {
+      code = CURLE_FAILED_INIT;
+      break;
+    }
+    int left = 0;
+    if (const CURLMsg* message = curl_multi_info_read(multi, &left);
+        message != nullptr && message->msg == CURLMSG_DONE) {
+      code = message->data.result;
+      break;
+    }
+    if (!wait(deadline_ns)) {
+      timed_out = !interrupted.load(std::memory_order_acquire);
+      break;
+    }
+  }
+  curl_multi_remove_handle(multi, easy);
+  return code;
+}
+
+Result<std::unique_ptr<OtlpClient>> OtlpClient::create(OtlpClientConfig config) {
+  auto endpoint = parse_endpoint(config);
+  if (!endpoint.ok()) return endpoint.error();
+  for (const auto& [name, value] : config.headers) {
+    if (name.empty() || !header_safe(name) || !header_safe(value) ||
+        name.find(':') != std::string::npos) {
+      return Error{ErrorCode::kInvalid,
+                   "the OTLP header \"" + (header_safe(name) ? name : std::string("?")) +
+                       "\" has a name or value that HTTP does not allow (a control character, or a "
+                       "colon in the name)"};
+    }
+  }
+  auto state = std::make_unique<State>();
+  state->config = std::move(config);
+  state->endpoint = std::move(*endpoint);
+  if (!state->open()) {
+    return Error{ErrorCode::kUnavailable,
+                 "libcurl could not be initialised (out of memory or file descriptors)"};
+  }
+  return std::unique_ptr<OtlpClient>(new OtlpClient(std::move(state)));
+}
+
+OtlpClient::OtlpClient(std::unique_ptr<State> state) : state_(std::move(state)) {}
+OtlpClient::~OtlpClient() = default;
+
+const Endpoint& OtlpClient::endpoint() const noexcept { return state_->endpoint; }
+
+void OtlpClient::set_wait_hook(std::function<void(bool waiting)> around_wait) {
+  state_->around_wait = std::move(around_wait);
+}
+
+void OtlpClient::interrupt() noexcept {
+  state_->interrupted.store(true, std::memory_order_release);
+  curl_multi_wakeup(state_->multi);
+}
+
+void OtlpClient::reset_interrupt() noexcept {
+  state_->interrupted.store(false, std::memory_order_release);
+}
+
+SendResult OtlpClient::send(std::string_view body, uint64_t deadline_ns) {
+  State& s = *state_;
+  SendResult result;
+  const uint64_t now = steady_now();
+  const uint64_t attempt_end = now + uint64_t{s.config.timeout_ms} * kMillisecond;
+  const uint64_t end = std::min(deadline_ns, attempt_end);
+  if (s.interrupted.load(std::memory_order_acquire) || now >= end) {
+    result.outcome = Outcome::kAborted;
+    result.message = "stopped before the request was sent";
+    return result;
+  }
+
+  std::string_view payload = body;
+  if (s.config.gzip) {
+    if (!s.gzip.compress(body, s.packed)) {
+      result.message = "zlib is out of memory";
+      return result;
+    }
+    payload = s.packed;
+  }
+  if (s.grpc()) {
+    s.frame.resize(wire::kGrpcFrameHeaderSize);
+    wire::write_grpc_frame_header(s.frame.data(), payload.size(), s.config.gzip);
+    s.frame.append(payload);
+    payload = s.frame;
+  }
+  const Slist headers = s.headers(std::max<uint64_t>((end - now) / kMillisecond, 1));
+  s.response.clear();
+  s.error[0] = '\0';
+  curl_easy_setopt(s.easy, CURLOPT_HTTPHEADER, headers.get());
+  curl_easy_setopt(s.easy, CURLOPT_POSTFIELDS, payload.data());
+  curl_easy_setopt(s.easy, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(payload.size()));
+
+  bool timed_out = false;
+  const CURLcode code = s.transfer(end, timed_out);
+  curl_easy_setopt(s.easy, CURLOPT_HTTPHEADER, nullptr);
+  result.bytes_sent = payload.size();
+  if (timed_out) {
+    result.outcome = end == attempt_end ? Outcome::kRetry : Outcome::kAborted;
+    result.message = "no answer from " + s.endpoint.url + " within " +
+                     std::to_string((end - now) / kMillisecond) + " ms";
+    return result;
+  }
+  if (s.interrupted.load(std::memory_order_acquire) && code != CURLE_OK) {
+    result.outcome = Outcome::kAborted;
+    result.message = "stopped while waiting for " + s.endpoint.url;
+    return result;
+  }
+  if (code != CURLE_OK) {
+    explain_transport_error(code, s.error, s.endpoint, s.config, result);
+    return result;
+  }
+  long http_status = 0;
+  curl_easy_getinfo(s.easy, CURLINFO_RESPONSE_CODE, &http_status);
+  if (s.grpc()) {
+    judge_grpc(s.response, static_cast<int>(http_status), s.endpoint, result);
+  } else {
+    judge_http(s.response, static_cast<int>(http_status), s.endpoint, result);
+  }
+  return result;
+}
+
+}  // namespace nuages::net
