@@ -1,0 +1,15 @@
+import { svelte } from '@sveltejs/vite-plugin-svelte';
+import { defineConfig } from 'vitest/config';
+
+// NUAGES_API points the development server at another nuages-server (or at dev/mock.mjs).
+const api = process.env.NUAGES_API ?? 'http://127.0.0.1:4319';
+
+export default defineConfig({
+  plugins: [svelte()],
+  // Relative names: index.html carries <base href="/">, so a server that mounts the UI under a
+  // prefix has one line to rewrite.
+  base: './',
+  build: { target: ['chrome123', 'firefox128', 'safari17.5'], assetsInlineLimit: 0 },
+  server: { host: '127.0.0.1', proxy: { '/api': api, '/healthz': api, '/readyz': api } },
+  test: { include: ['src/**/*.test.ts'], environment: 'node' },
+});
