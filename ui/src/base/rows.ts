@@ -2,6 +2,7 @@
 // open. Pure and iterative: it runs again on each keystroke over 10,000 spans.
 import { type Fold, foldChildren, type Item, isFold } from './fold';
 import { ancestors, type Forest, type Node } from './tree';
+import { valueText } from './value';
 
 export interface Row {
   key: string;
@@ -106,10 +107,10 @@ function searchText(node: Node): string {
       span.span_id,
     ];
     for (const [name, value] of Object.entries(span.attributes))
-      parts.push(`${name}=${String(value)}`);
+      parts.push(`${name}=${valueText(value)}`);
     for (const event of span.events) {
       parts.push(event.name);
-      for (const value of Object.values(event.attributes)) parts.push(String(value));
+      for (const value of Object.values(event.attributes)) parts.push(valueText(value));
     }
     text = parts.join('\n').toLowerCase();
     texts.set(node, text);
