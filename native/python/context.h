@@ -26,7 +26,8 @@ struct Activation {
 // active, go on without.
 bool activate(ModuleState& state, PyObject* span, Activation& activation) noexcept;
 
-// Restores the Context of before, only if the current one is still ours. Harmless when called twice.
+// Restores the Context of before, only if the current one is still ours. Harmless when called
+// twice.
 void deactivate(ModuleState& state, Activation& activation) noexcept;
 
 // The Context now (a dict subclass); empty when it cannot be had.

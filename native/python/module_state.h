@@ -22,13 +22,13 @@ struct ModuleState {
   PyObject* module = nullptr;  // borrowed: the state dies with it
 
   // Our types.
-  PyTypeObject* span_base = nullptr;           // SpanBase: common part of the two below
-  PyTypeObject* recording_base = nullptr;      // RecordingSpanBase
-  PyTypeObject* nonrecording_base = nullptr;   // NonRecordingSpanBase
-  PyTypeObject* provider_type = nullptr;       // ProviderCore
-  PyTypeObject* tracer_base = nullptr;         // TracerBase
-  PyTypeObject* manager_type = nullptr;        // CurrentSpanManager
-  PyTypeObject* pipeline_type = nullptr;       // Pipeline
+  PyTypeObject* span_base = nullptr;          // SpanBase: common part of the two below
+  PyTypeObject* recording_base = nullptr;     // RecordingSpanBase
+  PyTypeObject* nonrecording_base = nullptr;  // NonRecordingSpanBase
+  PyTypeObject* provider_type = nullptr;      // ProviderCore
+  PyTypeObject* tracer_base = nullptr;        // TracerBase
+  PyTypeObject* manager_type = nullptr;       // CurrentSpanManager
+  PyTypeObject* pipeline_type = nullptr;      // Pipeline
 
   // From configure(): Python classes and callables (strong).
   Ref span_class;           // nuages.sdk.trace.Span
@@ -38,20 +38,20 @@ struct ModuleState {
   Ref trace_flags[4];       // TraceFlags(0..3)
   Ref default_trace_state;  // TraceState()
   Ref trace_state_from_header;
-  Ref context_class;        // opentelemetry.context.context.Context
-  Ref context_globals;      // vars(opentelemetry.context)
-  Ref span_key;             // opentelemetry.trace.propagation._SPAN_KEY
+  Ref context_class;    // opentelemetry.context.context.Context
+  Ref context_globals;  // vars(opentelemetry.context)
+  Ref span_key;         // opentelemetry.trace.propagation._SPAN_KEY
   Ref status_class;
-  Ref status_codes[3];      // UNSET, OK, ERROR
-  Ref kinds[5];             // SpanKind members by value
-  Ref clean_value;          // (value) -> value of the OTLP types, or NotImplemented to drop it
-  Ref exception_attributes; // (exception, escaped) -> dict
-  Ref describe_exception;   // (exception) -> "Type: text"
-  Ref warn;                 // (what: str) -> None, rate-limited
-  Ref processor_failed;     // (processor callable) -> None; the exception is set as argument
-  Ref decorate;             // (manager, function) -> function
-  Ref hook_tracer;          // (scope name) -> Tracer or None
-  Ref drain_logs;           // () -> None
+  Ref status_codes[3];       // UNSET, OK, ERROR
+  Ref kinds[5];              // SpanKind members by value
+  Ref clean_value;           // (value) -> value of the OTLP types, or NotImplemented to drop it
+  Ref exception_attributes;  // (exception, escaped) -> dict
+  Ref describe_exception;    // (exception) -> "Type: text"
+  Ref warn;                  // (what: str) -> None, rate-limited
+  Ref processor_failed;      // (processor callable) -> None; the exception is set as argument
+  Ref decorate;              // (manager, function) -> function
+  Ref hook_tracer;           // (scope name) -> Tracer or None
+  Ref drain_logs;            // () -> None
 
   // The ContextVar inside opentelemetry.context._RUNTIME_CONTEXT, cached by that object's identity.
   Ref runtime_context;
@@ -61,9 +61,9 @@ struct ModuleState {
 
   // Interned names.
   Ref s_runtime_context, s_current_context, s_get_current, s_attach, s_detach, s_get_span_context,
-      s_parent_context, s_should_sample, s_generate_trace_id, s_generate_span_id, s_to_header, s_get,
-      s_decision, s_attributes, s_trace_state, s_value, s_status_code, s_description, s_context,
-      s_is_trace_id_random, s_items;
+      s_parent_context, s_should_sample, s_generate_trace_id, s_generate_span_id, s_to_header,
+      s_get, s_decision, s_attributes, s_trace_state, s_value, s_status_code, s_description,
+      s_context;
 
   std::unique_ptr<HookState> hooks;
 

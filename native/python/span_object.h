@@ -2,8 +2,8 @@
 //
 // SpanObject is the C layout under nuages.sdk.trace.Span (recording: `span` is set) and
 // nuages.sdk.trace.NonRecordingSpan (`span` is null, `bare` identifies it). The core's trace::Span
-// holds all data as bytes; this object adds the identity, cached SpanContext objects and the tracer.
-// Hooks use start_span / end_span / record_leaf below; all need the GIL.
+// holds all data as bytes; this object adds the identity, cached SpanContext objects and the
+// tracer. Hooks use start_span / end_span / record_leaf below; all need the GIL.
 #pragma once
 
 #include <string_view>
@@ -17,8 +17,7 @@ namespace nuages::python {
 struct TracerObject;
 
 struct SpanObject {
-  PyObject_HEAD
-  ModuleState* state;
+  PyObject_HEAD ModuleState* state;
   trace::Span* span;         // owned; null: non-recording
   trace::SpanContext* bare;  // owned; non-recording spans only
   TracerObject* tracer;      // owned; null for a span made outside a tracer
@@ -48,7 +47,8 @@ struct SpanSpec {
   PyObject* context = nullptr;       // parent's Context; null: the current one
   const trace::SpanContext* remote_parent = nullptr;  // wins over `context`: an extracted parent
   bool root = false;                                  // no parent at all
-  // With root: follow this decision instead of asking the sampler (Celery link mode: 1 keep, 0 drop).
+  // With root: follow this decision instead of asking the sampler (Celery link mode: 1 keep, 0
+  // drop).
   int forced_decision = -1;
   uint64_t start_ns = 0;
   bool record_exception = true;
@@ -67,11 +67,12 @@ Ref start_span(TracerObject& tracer, const SpanSpec& spec) noexcept;
 void end_span(SpanObject* span, uint64_t end_ns = 0) noexcept;
 
 // record_exception() and ERROR status for an exception object, once per span and object.
-void record_exception(SpanObject* span, PyObject* exception, bool escaped, bool set_status) noexcept;
+void record_exception(SpanObject* span, PyObject* exception, bool escaped,
+                      bool set_status) noexcept;
 
 // A finished leaf below `parent` (recording): one native call when only pipelines listen; with
 // Python processors a real span object goes through them.
-trace::SpanId record_leaf(SpanObject* parent, const trace::LeafOptions& leaf) noexcept;
+SpanId record_leaf(SpanObject* parent, const trace::LeafOptions& leaf) noexcept;
 
 // What opentelemetry calls SpanContext, as a Python object (new reference).
 Ref span_context_object(ModuleState& state, const trace::SpanContext& context) noexcept;

@@ -1,0 +1,168 @@
+#include "python/pipeline_object.h"
+
+#include <string>
+
+#include "mask/redact.h"
+#include "python/convert.h"
+#include "python/span_object.h"
+#include "sql/statement.h"
+
+namespace nuages::python {
+namespace {
+
+PipelineObject* self_of(PyObject* object) { return reinterpret_cast<PipelineObject*>(object); }
+
+PyObject* pipeline_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
+  static const char* const kNames[] = {"endpoint",       "headers",           "timeout_ms",
+                                       "gzip",           "ca_file",           "client_certificate",
+                                       "client_key",     "max_queue_size",    "max_queue_bytes",
+                                       "max_batch_size", "schedule_delay_ms", "export_timeout_ms",
+                                       "masking",        "version",           nullptr};
+  const char* endpoint = nullptr;
+  PyObject* headers = nullptr;
+  unsigned timeout_ms = 10'000;
+  int gzip = 0;
+  const char *ca_file = "", *client_certificate = "", *client_key = "", *masking = "off",
+             *version = "0";
+  unsigned max_queue_size = 2048, max_batch_size = 512, schedule_delay_ms = 5000,
+           export_timeout_ms = 30'000;
+  unsigned long long max_queue_bytes = 16ULL << 20;
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "sO|IpsssIKIIIss:Pipeline",
+                                   const_cast<char**>(kNames), &endpoint, &headers, &timeout_ms,
+                                   &gzip, &ca_file, &client_certificate, &client_key,
+                                   &max_queue_size, &max_queue_bytes, &max_batch_size,
+                                   &schedule_delay_ms, &export_timeout_ms, &masking, &version)) {
+    return nullptr;
+  }
+  try {
+    exporter::PipelineConfig config;
+    config.client.endpoint = endpoint;
+    config.client.timeout_ms = timeout_ms;
+    config.client.gzip = gzip != 0;
+    config.client.ca_file = ca_file;
+    config.client.client_cert_file = client_certificate;
+    config.client.client_key_file = client_key;
+    config.client.version = version;
+    config.max_queue_size = max_queue_size;
+    config.max_queue_bytes = max_queue_bytes;
+    config.max_export_batch_size = max_batch_size;
+    config.schedule_delay_ms = schedule_delay_ms;
+    config.export_timeout_ms = export_timeout_ms;
+    const Ref items = Ref::take(PySequence_Fast(headers, "headers must be a sequence of pairs"));
+    if (!items) return nullptr;
+    for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(items.get()); ++i) {
+      PyObject* pair = PySequence_Fast_GET_ITEM(items.get(), i);
+      if (!PyTuple_Check(pair) || PyTuple_GET_SIZE(pair) != 2) {
+        PyErr_SetString(PyExc_TypeError, "headers must be a sequence of pairs");
+        return nullptr;
+      }
+      config.client.headers.emplace_back(Utf8(PyTuple_GET_ITEM(pair, 0)).view(),
+                                         Utf8(PyTuple_GET_ITEM(pair, 1)).view());
+    }
+    const std::string_view profile = masking == std::string_view("on") ? "default" : masking;
+    const auto rules = mask::rules_from_profile(profile);
+    if (!rules) {
+      PyErr_Format(PyExc_ValueError, "masking: %s is no profile", masking);
+      return nullptr;
+    }
+    if (rules->any()) {
+      config.mask = [rules = *rules](std::string_view text, std::string& out) {
+        return mask::redact(rules, text, out);
+      };
+      config.sql = [](std::string_view text, std::string& out) {
+        out = sql::sanitize(text, sql::Dialect::kGeneric);
+        return out != text;
+      };
+    }
+    auto* state = static_cast<ModuleState*>(PyType_GetModuleState(type));
+    if (!state) return nullptr;
+    Ref object = Ref::take(type->tp_alloc(type, 0));
+    if (!object) return nullptr;
+    self_of(object.get())->state = state;
+    self_of(object.get())->pipeline =
+        new std::shared_ptr<exporter::Pipeline>(exporter::Pipeline::create(std::move(config)));
+    return object.release();
+  } catch (const std::bad_alloc&) {
+    return PyErr_NoMemory();
+  }
+}
+
+void pipeline_dealloc(PyObject* self) {
+  PyTypeObject* type = Py_TYPE(self);
+  // The destructor joins the thread's last step; let Python go on meanwhile.
+  std::shared_ptr<exporter::Pipeline>* pipeline = self_of(self)->pipeline;
+  self_of(self)->pipeline = nullptr;
+  Py_BEGIN_ALLOW_THREADS delete pipeline;
+  Py_END_ALLOW_THREADS type->tp_free(self);
+  Py_DECREF(type);
+}
+
+PyObject* pipeline_publish(PyObject* self, PyObject* span) {
+  const trace::Span* core = core_span(*self_of(self)->state, span);
+  if (!core) Py_RETURN_FALSE;
+  core->publish(**self_of(self)->pipeline);
+  Py_RETURN_TRUE;
+}
+
+template <bool (exporter::Pipeline::*kCall)(uint32_t) noexcept>
+PyObject* pipeline_wait(PyObject* self, PyObject* milliseconds) {
+  const unsigned long timeout = PyLong_AsUnsignedLongMask(milliseconds);
+  if (PyErr_Occurred()) return nullptr;
+  const std::shared_ptr<exporter::Pipeline> pipeline = *self_of(self)->pipeline;
+  bool done = false;
+  Py_BEGIN_ALLOW_THREADS done = ((*pipeline).*kCall)(static_cast<uint32_t>(timeout));
+  Py_END_ALLOW_THREADS return PyBool_FromLong(done ? 1 : 0);
+}
+
+PyObject* pipeline_counters(PyObject* self, PyObject*) {
+  const exporter::Counters counters = (*self_of(self)->pipeline)->counters();
+  return Py_BuildValue("{sK sK sK sK sK sK sK sK ss}", "enqueued",
+                       static_cast<unsigned long long>(counters.enqueued), "dropped_full",
+                       static_cast<unsigned long long>(counters.dropped_full), "exported",
+                       static_cast<unsigned long long>(counters.exported), "failed",
+                       static_cast<unsigned long long>(counters.failed), "rejected",
+                       static_cast<unsigned long long>(counters.rejected), "retries",
+                       static_cast<unsigned long long>(counters.retries), "batches",
+                       static_cast<unsigned long long>(counters.batches), "bytes",
+                       static_cast<unsigned long long>(counters.bytes), "last_error",
+                       counters.last_error.c_str());
+}
+
+PyObject* pipeline_set_resource(PyObject* self, PyObject* args) {
+  PyObject* attributes = nullptr;
+  const char* schema_url = "";
+  if (!PyArg_ParseTuple(args, "Os:set_resource", &attributes, &schema_url)) return nullptr;
+  AttributeList list(*self_of(self)->state);
+  list.add_mapping(attributes);
+  (*self_of(self)->pipeline)->set_resource(list.views(), schema_url);
+  Py_RETURN_NONE;
+}
+
+PyMethodDef kMethods[] = {
+    {"publish", pipeline_publish, METH_O, "Queues an ended span; False when it is not ours."},
+    {"force_flush", pipeline_wait<&exporter::Pipeline::force_flush>, METH_O,
+     "Waits at most so many milliseconds; whether all queued spans were delivered."},
+    {"shutdown", pipeline_wait<&exporter::Pipeline::shutdown>, METH_O,
+     "Flushes within so many milliseconds, then stops."},
+    {"pause", pipeline_wait<&exporter::Pipeline::pause>, METH_O,
+     "Ends the thread within so many milliseconds without losing spans."},
+    {"counters", pipeline_counters, METH_NOARGS, "What happened to the spans so far."},
+    {"set_resource", pipeline_set_resource, METH_VARARGS, "(attributes, schema_url)"},
+    {}};
+
+PyType_Slot kSlots[] = {{Py_tp_new, reinterpret_cast<void*>(pipeline_new)},
+                        {Py_tp_dealloc, reinterpret_cast<void*>(pipeline_dealloc)},
+                        {Py_tp_methods, kMethods},
+                        {}};
+PyType_Spec kSpec = {"nuages._native.Pipeline", sizeof(PipelineObject), 0, Py_TPFLAGS_DEFAULT,
+                     kSlots};
+
+}  // namespace
+
+int add_pipeline_type(PyObject* module, ModuleState& state) noexcept {
+  state.pipeline_type =
+      reinterpret_cast<PyTypeObject*>(PyType_FromModuleAndSpec(module, &kSpec, nullptr));
+  return state.pipeline_type ? PyModule_AddType(module, state.pipeline_type) : -1;
+}
+
+}  // namespace nuages::python

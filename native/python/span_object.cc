@@ -1,0 +1,424 @@
+// The span types' life and writing methods; reading is in span_read.cc.
+#include "python/span_object.h"
+
+#include <new>
+
+#include "python/args.h"
+#include "python/convert.h"
+#include "python/logs.h"
+#include "python/provider.h"
+#include "python/span_read.h"
+
+namespace nuages::python {
+namespace {
+
+SpanObject* self_of(PyObject* object) { return reinterpret_cast<SpanObject*>(object); }
+
+PyCFunction fast(PyObject* (*function)(PyObject*, PyObject* const*, Py_ssize_t, PyObject*)) {
+  return reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(function));
+}
+
+// A write that the core refused: said once in a while, but not for a span that a fork left behind.
+PyObject* refused(SpanObject* self, const char* what) {
+  if (!self->span->ended()) Py_RETURN_NONE;
+  const Ref said = Ref::take(PyObject_CallFunction(
+      self->state->warn.get(), "ss", "%s was called on an ended span; it is ignored.", what));
+  if (!said) PyErr_Clear();
+  Py_RETURN_NONE;
+}
+
+uint32_t nested_length(const SpanObject* self) {
+  return self->tracer && self->tracer->provider ? self->tracer->provider->data->max_nested_length
+                                                : trace::SpanLimits::kUnlimited;
+}
+
+int span_traverse(PyObject* self, visitproc visit, void* arg) {
+  Py_VISIT(Py_TYPE(self));
+  Py_VISIT(reinterpret_cast<PyObject*>(self_of(self)->tracer));
+  Py_VISIT(self_of(self)->context);
+  Py_VISIT(self_of(self)->parent);
+  Py_VISIT(self_of(self)->exceptions);
+  return 0;
+}
+
+int span_clear(PyObject* self) {
+  Py_CLEAR(self_of(self)->exceptions);
+  return 0;
+}
+
+void span_dealloc(PyObject* self) {
+  PyTypeObject* type = Py_TYPE(self);
+  PyObject_GC_UnTrack(self);
+  SpanObject* span = self_of(self);
+  if (span->span) span->span->release();
+  delete span->bare;
+  Py_CLEAR(span->tracer);
+  Py_CLEAR(span->context);
+  Py_CLEAR(span->parent);
+  Py_CLEAR(span->exceptions);
+  type->tp_free(self);
+  Py_DECREF(type);
+}
+
+PyObject* no_new(PyTypeObject* type, PyObject*, PyObject*) {
+  return PyErr_Format(PyExc_TypeError, "%s must be instantiated via a tracer.", type->tp_name);
+}
+
+// ---- recording
+
+PyObject* span_set_attribute(PyObject* self, PyObject* const* args, Py_ssize_t nargs,
+                             PyObject* kwnames) {
+  static const char* const kNames[] = {"key", "value"};
+  PyObject* values[2] = {};
+  if (!read_arguments("set_attribute", kNames, 2, args, nargs, kwnames, values)) return nullptr;
+  SpanObject* span = self_of(self);
+  Py_ssize_t size = 0;
+  const char* key =
+      PyUnicode_Check(values[0]) ? PyUnicode_AsUTF8AndSize(values[0], &size) : nullptr;
+  if (!key || size == 0) {  // odd keys: the general way says what is wrong
+    PyErr_Clear();
+    AttributeList list(*span->state, span->span->limits().max_value_length);
+    if (list.add(values[0], values[1])) span->span->set_attributes(list.views());
+    Py_RETURN_NONE;
+  }
+  ValueHolder holder;
+  if (!holder.convert(*span->state, values[1], trace::SpanLimits::kUnlimited)) Py_RETURN_NONE;
+  if (!span->span->set_attribute({key, static_cast<size_t>(size)}, holder.view())) {
+    return refused(span, "set_attribute()");
+  }
+  Py_RETURN_NONE;
+}
+
+PyObject* span_set_attributes(PyObject* self, PyObject* attributes) {
+  SpanObject* span = self_of(self);
+  AttributeList list(*span->state, span->span->limits().max_value_length);
+  list.add_mapping(attributes);
+  if (!list.views().empty() && !span->span->set_attributes(list.views())) {
+    return refused(span, "set_attributes()");
+  }
+  Py_RETURN_NONE;
+}
+
+PyObject* span_add_event(PyObject* self, PyObject* const* args, Py_ssize_t nargs,
+                         PyObject* kwnames) {
+  static const char* const kNames[] = {"name", "attributes", "timestamp"};
+  PyObject* values[3] = {};
+  uint64_t time = 0;
+  if (!read_arguments("add_event", kNames, 1, args, nargs, kwnames, values) ||
+      !read_time(values[2], time)) {
+    return nullptr;
+  }
+  SpanObject* span = self_of(self);
+  AttributeList list(*span->state, nested_length(span));
+  list.add_mapping(values[1]);
+  const Utf8 name(values[0]);
+  if (!span->span->add_event(name.view(), time, list.views())) return refused(span, "add_event()");
+  Py_RETURN_NONE;
+}
+
+PyObject* span_add_link(PyObject* self, PyObject* const* args, Py_ssize_t nargs,
+                        PyObject* kwnames) {
+  static const char* const kNames[] = {"context", "attributes"};
+  PyObject* values[2] = {};
+  if (!read_arguments("add_link", kNames, 1, args, nargs, kwnames, values)) return nullptr;
+  SpanObject* span = self_of(self);
+  trace::SpanContext context;
+  if (!read_span_context(*span->state, values[0], context)) Py_RETURN_NONE;
+  AttributeList list(*span->state, nested_length(span));
+  list.add_mapping(values[1]);
+  if (!context.valid() && list.views().empty() && context.trace_state_text().empty()) {
+    Py_RETURN_NONE;
+  }
+  trace::LinkView link;
+  link.trace_id = context.trace_id;
+  link.span_id = context.span_id;
+  link.trace_flags = context.flags;
+  link.remote = context.remote;
+  link.trace_state = context.trace_state_text();
+  link.attributes = list.views();
+  if (!span->span->add_link(link)) return refused(span, "add_link()");
+  Py_RETURN_NONE;
+}
+
+bool seen_before(SpanObject* span, PyObject* exception) {
+  if (!span->exceptions) span->exceptions = PyList_New(0);
+  if (!span->exceptions) {
+    PyErr_Clear();
+    return false;
+  }
+  for (Py_ssize_t i = 0; i < PyList_GET_SIZE(span->exceptions); ++i) {
+    if (PyList_GET_ITEM(span->exceptions, i) == exception) return true;
+  }
+  if (PyList_Append(span->exceptions, exception) < 0) PyErr_Clear();
+  return false;
+}
+
+// Leaves no Python error.
+bool add_exception(SpanObject* span, PyObject* exception, PyObject* attributes, uint64_t time,
+                   bool escaped) {
+  if (!span->span->is_recording()) return false;
+  if (seen_before(span, exception)) return true;
+  const Ref described = Ref::take(PyObject_CallFunctionObjArgs(
+      span->state->exception_attributes.get(), exception, escaped ? Py_True : Py_False, nullptr));
+  if (!described) PyErr_Clear();
+  if (described && attributes && attributes != Py_None &&
+      PyDict_Update(described.get(), attributes) < 0) {
+    PyErr_Clear();
+  }
+  AttributeList list(*span->state, nested_length(span));
+  list.add_mapping(described.get());
+  return span->span->add_event("exception", time, list.views());
+}
+
+PyObject* span_record_exception(PyObject* self, PyObject* const* args, Py_ssize_t nargs,
+                                PyObject* kwnames) {
+  static const char* const kNames[] = {"exception", "attributes", "timestamp", "escaped"};
+  PyObject* values[4] = {};
+  uint64_t time = 0;
+  if (!read_arguments("record_exception", kNames, 1, args, nargs, kwnames, values) ||
+      !read_time(values[2], time)) {
+    return nullptr;
+  }
+  const int escaped = flag_or(values[3], false);
+  if (escaped < 0) return nullptr;
+  if (!add_exception(self_of(self), values[0], values[1], time, escaped != 0)) {
+    return refused(self_of(self), "record_exception()");
+  }
+  Py_RETURN_NONE;
+}
+
+PyObject* span_set_status(PyObject* self, PyObject* const* args, Py_ssize_t nargs,
+                          PyObject* kwnames) {
+  static const char* const kNames[] = {"status", "description"};
+  PyObject* values[2] = {};
+  if (!read_arguments("set_status", kNames, 1, args, nargs, kwnames, values)) return nullptr;
+  SpanObject* span = self_of(self);
+  ModuleState& state = *span->state;
+  Ref code = Ref::share(values[0]);
+  Ref description = Ref::share(values[1]);
+  if (PyObject_TypeCheck(values[0], reinterpret_cast<PyTypeObject*>(state.status_class.get()))) {
+    code = Ref::take(PyObject_GetAttr(values[0], state.s_status_code.get()));
+    description = Ref::take(PyObject_GetAttr(values[0], state.s_description.get()));
+    if (!code || !description) return nullptr;
+  }
+  for (int i = 0; i < 3; ++i) {
+    if (code.get() != state.status_codes[i].get()) continue;
+    std::string_view message;
+    const Ref kept = description;
+    if (kept && kept.get() != Py_None && PyUnicode_Check(kept.get())) {
+      const Utf8 text(kept.get());
+      message = text.view();
+      if (!span->span->set_status(static_cast<wire::StatusCode>(i), message)) {
+        return refused(span, "set_status()");
+      }
+      Py_RETURN_NONE;
+    }
+    if (!span->span->set_status(static_cast<wire::StatusCode>(i), message)) {
+      return refused(span, "set_status()");
+    }
+  }
+  Py_RETURN_NONE;
+}
+
+PyObject* span_update_name(PyObject* self, PyObject* name) {
+  const Utf8 text(name);
+  if (!self_of(self)->span->update_name(text.view()))
+    return refused(self_of(self), "update_name()");
+  Py_RETURN_NONE;
+}
+
+PyObject* span_is_recording(PyObject* self, PyObject*) {
+  return PyBool_FromLong(self_of(self)->span->is_recording() ? 1 : 0);
+}
+
+// False with a Python error only for KeyboardInterrupt and its like out of a processor.
+bool finish(SpanObject* span, uint64_t end_ns) {
+  if (!span->span->end(end_ns)) {
+    Py_DECREF(refused(span, "end()"));
+    return true;
+  }
+  Py_CLEAR(span->exceptions);
+  bool ok = true;
+  if (span->tracer && span->tracer->provider) {
+    const ProviderData& data = *span->tracer->provider->data;
+    if (data.on_ending || data.on_end) {
+      const Ref kept = Ref::share(reinterpret_cast<PyObject*>(span));
+      span->span->set_editable(true);
+      ok = run_callbacks(*span->state, data.on_ending, kept.get(), nullptr, false) &&
+           run_callbacks(*span->state, data.on_end, kept.get(), nullptr, false);
+      span->span->set_editable(false);
+    }
+    if (span->span->context().sampled()) {
+      for (trace::RecordSink* sink : data.sinks) span->span->publish(*sink);
+    }
+  }
+  drain_logs(*span->state);
+  return ok;
+}
+
+PyObject* span_end(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+  static const char* const kNames[] = {"end_time"};
+  PyObject* values[1] = {};
+  uint64_t time = 0;
+  if (!read_arguments("end", kNames, 0, args, nargs, kwnames, values) ||
+      !read_time(values[0], time)) {
+    return nullptr;
+  }
+  if (!finish(self_of(self), time)) return nullptr;
+  Py_RETURN_NONE;
+}
+
+PyObject* span_enter(PyObject* self, PyObject*) { return Ref::share(self).release(); }
+
+// `with tracer.start_span(...)`: any BaseException counts as escaped, as in the SDK.
+PyObject* span_exit(PyObject* self, PyObject* const* args, Py_ssize_t nargs) {
+  SpanObject* span = self_of(self);
+  if (nargs >= 2 && args[1] != Py_None && span->span->is_recording()) {
+    if (span->record_exception) {
+      record_exception(span, args[1], true, span->set_status_on_exception);
+    } else if (span->set_status_on_exception) {
+      set_error_status(span, args[1]);
+    }
+  }
+  if (!finish(span, 0)) return nullptr;
+  Py_RETURN_NONE;
+}
+
+PyCFunction fast_plain(PyObject* (*function)(PyObject*, PyObject* const*, Py_ssize_t)) {
+  return reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(function));
+}
+
+constexpr int kFast = METH_FASTCALL | METH_KEYWORDS;
+
+PyMethodDef kRecordingMethods[] = {
+    {"set_attribute", fast(span_set_attribute), kFast, "Sets one attribute."},
+    {"set_attributes", span_set_attributes, METH_O, "Sets the items of a mapping."},
+    {"add_event", fast(span_add_event), kFast, "Adds an event."},
+    {"add_link", fast(span_add_link), kFast, "Adds a link to another span."},
+    {"record_exception", fast(span_record_exception), kFast,
+     "Adds an `exception` event, once per exception object."},
+    {"set_status", fast(span_set_status), kFast, "OK is final, UNSET is ignored."},
+    {"update_name", span_update_name, METH_O, "Renames the span."},
+    {"is_recording", span_is_recording, METH_NOARGS, "Whether the span still takes data."},
+    {"end", fast(span_end), kFast, "Ends the span; only the first call counts."},
+    {"__enter__", span_enter, METH_NOARGS, nullptr},
+    {"__exit__", fast_plain(span_exit), METH_FASTCALL, nullptr},
+    {}};
+
+// ---- non-recording: the same methods do nothing
+
+PyObject* nothing(PyObject*, PyObject* const*, Py_ssize_t, PyObject*) { Py_RETURN_NONE; }
+PyObject* nothing_one(PyObject*, PyObject*) { Py_RETURN_NONE; }
+PyObject* always_false(PyObject*, PyObject*) { Py_RETURN_FALSE; }
+
+PyMethodDef kBareMethods[] = {{"set_attribute", fast(nothing), kFast, nullptr},
+                              {"set_attributes", nothing_one, METH_O, nullptr},
+                              {"add_event", fast(nothing), kFast, nullptr},
+                              {"add_link", fast(nothing), kFast, nullptr},
+                              {"record_exception", fast(nothing), kFast, nullptr},
+                              {"set_status", fast(nothing), kFast, nullptr},
+                              {"update_name", nothing_one, METH_O, nullptr},
+                              {"is_recording", always_false, METH_NOARGS, nullptr},
+                              {"end", fast(nothing), kFast, nullptr},
+                              {"__enter__", span_enter, METH_NOARGS, nullptr},
+                              {"__exit__", fast(nothing), kFast, nullptr},
+                              {}};
+
+PyObject* get_span_context(PyObject* self, PyObject*) {
+  return Ref::share(context_of(self_of(self))).release();
+}
+
+PyObject* get_context(PyObject* self, void*) { return get_span_context(self, nullptr); }
+
+PyMethodDef kBaseMethods[] = {
+    {"get_span_context", get_span_context, METH_NOARGS, "The span's SpanContext."}, {}};
+PyGetSetDef kBaseGetSet[] = {{"context", get_context, nullptr, nullptr, nullptr},
+                             {"_context", get_context, nullptr, nullptr, nullptr},
+                             {}};
+
+constexpr unsigned kFlags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC;
+
+PyType_Slot kBaseSlots[] = {{Py_tp_new, reinterpret_cast<void*>(no_new)},
+                            {Py_tp_dealloc, reinterpret_cast<void*>(span_dealloc)},
+                            {Py_tp_traverse, reinterpret_cast<void*>(span_traverse)},
+                            {Py_tp_clear, reinterpret_cast<void*>(span_clear)},
+                            {Py_tp_methods, kBaseMethods},
+                            {Py_tp_getset, kBaseGetSet},
+                            {}};
+PyType_Spec kBaseSpec = {"nuages._native.SpanBase", sizeof(SpanObject), 0, kFlags, kBaseSlots};
+
+PyType_Slot kRecordingSlots[] = {{Py_tp_new, reinterpret_cast<void*>(no_new)},
+                                 {Py_tp_dealloc, reinterpret_cast<void*>(span_dealloc)},
+                                 {Py_tp_traverse, reinterpret_cast<void*>(span_traverse)},
+                                 {Py_tp_clear, reinterpret_cast<void*>(span_clear)},
+                                 {Py_tp_methods, kRecordingMethods},
+                                 {Py_tp_getset, kRecordingGetSet},
+                                 {}};
+PyType_Spec kRecordingSpec = {"nuages._native.RecordingSpanBase", sizeof(SpanObject), 0, kFlags,
+                              kRecordingSlots};
+
+PyType_Slot kBareSlots[] = {{Py_tp_new, reinterpret_cast<void*>(no_new)},
+                            {Py_tp_dealloc, reinterpret_cast<void*>(span_dealloc)},
+                            {Py_tp_traverse, reinterpret_cast<void*>(span_traverse)},
+                            {Py_tp_clear, reinterpret_cast<void*>(span_clear)},
+                            {Py_tp_methods, kBareMethods},
+                            {}};
+PyType_Spec kBareSpec = {"nuages._native.NonRecordingSpanBase", sizeof(SpanObject), 0, kFlags,
+                         kBareSlots};
+
+}  // namespace
+
+PyObject* context_of(SpanObject* span) noexcept {
+  if (!span->context) {
+    span->context = span_context_object(*span->state, span->span_context()).release();
+  }
+  return span->context;
+}
+
+SpanObject* as_span(ModuleState& state, PyObject* object) noexcept {
+  return object && PyObject_TypeCheck(object, state.span_base) ? self_of(object) : nullptr;
+}
+
+trace::Span* core_span(ModuleState& state, PyObject* object) noexcept {
+  SpanObject* span = as_span(state, object);
+  return span ? span->span : nullptr;
+}
+
+void set_error_status(SpanObject* span, PyObject* exception) noexcept {
+  const Ref text = Ref::take(PyObject_CallOneArg(span->state->describe_exception.get(), exception));
+  if (!text) PyErr_Clear();
+  const Utf8 shown(text ? text.get() : Py_None);
+  span->span->set_status(wire::StatusCode::kError, text ? shown.view() : std::string_view());
+}
+
+void record_exception(SpanObject* span, PyObject* exception, bool escaped,
+                      bool set_status) noexcept {
+  if (!span->span || !span->span->is_recording()) return;
+  const ErrorGuard guard;
+  add_exception(span, exception, nullptr, 0, escaped);
+  if (set_status) set_error_status(span, exception);
+}
+
+void end_span(SpanObject* span, uint64_t end_ns) noexcept {
+  if (!span->span) return;
+  const ErrorGuard guard;
+  if (finish(span, end_ns)) return;
+  if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) PyErr_SetInterrupt();
+  PyErr_Clear();
+}
+
+int add_span_types(PyObject* module, ModuleState& state) noexcept {
+  state.span_base =
+      reinterpret_cast<PyTypeObject*>(PyType_FromModuleAndSpec(module, &kBaseSpec, nullptr));
+  if (!state.span_base || PyModule_AddType(module, state.span_base) < 0) return -1;
+  const Ref bases = Ref::take(PyTuple_Pack(1, state.span_base));
+  if (!bases) return -1;
+  state.recording_base = reinterpret_cast<PyTypeObject*>(
+      PyType_FromModuleAndSpec(module, &kRecordingSpec, bases.get()));
+  if (!state.recording_base || PyModule_AddType(module, state.recording_base) < 0) return -1;
+  state.nonrecording_base =
+      reinterpret_cast<PyTypeObject*>(PyType_FromModuleAndSpec(module, &kBareSpec, bases.get()));
+  return state.nonrecording_base ? PyModule_AddType(module, state.nonrecording_base) : -1;
+}
+
+}  // namespace nuages::python

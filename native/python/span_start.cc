@@ -1,0 +1,367 @@
+// How a span starts: parent, ids, sampling, attributes, on_start.
+#include <deque>
+#include <new>
+
+#include "python/args.h"
+#include "python/convert.h"
+#include "python/provider.h"
+#include "python/span_object.h"
+#include "trace/id_generator.h"
+
+namespace nuages::python {
+namespace {
+
+struct Parent {
+  Ref object;                    // the parent span object, if any
+  trace::Span* local = nullptr;  // recording and ours
+  trace::SpanContext context;    // valid() or not
+};
+
+// The span context of somebody else's span. False with a Python error as the SDK raises it.
+bool read_foreign_parent(ModuleState& state, Parent& parent) {
+  const int is_span = PyObject_IsInstance(parent.object.get(), state.span_abc.get());
+  if (is_span < 0) return false;
+  if (is_span == 0) {  // get_current_span() answers INVALID_SPAN then
+    parent.object.reset();
+    return true;
+  }
+  const Ref context =
+      Ref::take(PyObject_CallMethodNoArgs(parent.object.get(), state.s_get_span_context.get()));
+  if (!context) return false;
+  if (context.get() == Py_None) return true;
+  if (!read_span_context(state, context.get(), parent.context)) {
+    PyErr_SetString(PyExc_TypeError, "parent_span_context must be a SpanContext or None.");
+    return false;
+  }
+  return true;
+}
+
+bool find_parent(ModuleState& state, const SpanSpec& spec, Parent& parent) {
+  if (spec.root) return true;
+  if (spec.remote_parent) {
+    parent.context = *spec.remote_parent;
+    return true;
+  }
+  parent.object = span_in_context(state, spec.context);
+  if (!parent.object) return true;
+  if (SpanObject* span = as_span(state, parent.object.get())) {
+    parent.local = span->span;
+    parent.context = span->span_context();
+    return true;
+  }
+  return read_foreign_parent(state, parent);
+}
+
+struct Sampling {
+  trace::Decision decision = trace::Decision::kRecordAndSample;
+  Ref attributes;  // of a Python sampler: replaces the caller's
+  trace::TraceState trace_state;
+  bool own_trace_state = false;
+};
+
+trace::TraceState header_of(ModuleState& state, PyObject* trace_state) {
+  if (!trace_state || trace_state == Py_None || trace_state == state.default_trace_state.get()) {
+    return nullptr;
+  }
+  const Ref header = Ref::take(PyObject_CallMethodNoArgs(trace_state, state.s_to_header.get()));
+  if (!header) {
+    PyErr_Clear();
+    return nullptr;
+  }
+  const Utf8 text(header.get());
+  return text.view().empty() ? nullptr : std::make_shared<const std::string>(text.view());
+}
+
+// Asks a sampler written in Python. False with a Python error (the SDK lets it through too).
+bool ask_python(TracerObject& tracer, const SpanSpec& spec, TraceId id, Sampling& result) {
+  ModuleState& state = *tracer.state;
+  const Ref sampler = tracer.provider->data->python_sampler;
+  const Ref trace_id = trace_id_object(id);
+  const Ref name = spec.name_object ? Ref::share(spec.name_object) : text_object(spec.name);
+  if (!trace_id || !name) return false;
+  Ref attributes = Ref::share(spec.attributes_object);
+  if (!attributes && !spec.attributes.empty()) {
+    attributes = Ref::take(PyDict_New());
+    for (const trace::AttributeView& attribute : spec.attributes) {
+      const Ref key = text_object(attribute.key);
+      const Ref value = key ? value_object(attribute.value) : Ref();
+      if (!value || PyDict_SetItem(attributes.get(), key.get(), value.get()) < 0) return false;
+    }
+  }
+  const Ref no_links = Ref::take(PyTuple_New(0));
+  PyObject* arguments[] = {sampler.get(),
+                           spec.context ? spec.context : Py_None,
+                           trace_id.get(),
+                           name.get(),
+                           state.kinds[static_cast<int>(spec.kind) - 1].get(),
+                           attributes ? attributes.get() : Py_None,
+                           spec.links_object ? spec.links_object : no_links.get()};
+  const Ref answer =
+      Ref::take(PyObject_VectorcallMethod(state.s_should_sample.get(), arguments, 7, nullptr));
+  const Ref decision =
+      answer ? Ref::take(PyObject_GetAttr(answer.get(), state.s_decision.get())) : Ref();
+  const Ref value =
+      decision ? Ref::take(PyObject_GetAttr(decision.get(), state.s_value.get())) : Ref();
+  if (!value) return false;
+  const long number = PyLong_AsLong(value.get());
+  if (number == -1 && PyErr_Occurred()) return false;
+  result.decision = static_cast<trace::Decision>(number);
+  result.attributes = Ref::take(PyObject_GetAttr(answer.get(), state.s_attributes.get()));
+  const Ref trace_state = Ref::take(PyObject_GetAttr(answer.get(), state.s_trace_state.get()));
+  if (!result.attributes || !trace_state) return false;
+  result.trace_state = header_of(state, trace_state.get());
+  result.own_trace_state = true;
+  return true;
+}
+
+bool sample(TracerObject& tracer, const SpanSpec& spec, const Parent& parent, TraceId id,
+            Sampling& result) {
+  const ProviderData& data = *tracer.provider->data;
+  if (spec.forced_decision >= 0) {
+    result.decision =
+        spec.forced_decision == 0 ? trace::Decision::kDrop : trace::Decision::kRecordAndSample;
+    return true;
+  }
+  if (data.python_sampler) return ask_python(tracer, spec, id, result);
+  result.decision = data.sampler.decide(parent.context.valid() ? &parent.context : nullptr, id);
+  return true;
+}
+
+bool generate(ModuleState& state, PyObject* generator, bool root, TraceId& trace_id,
+              SpanId& span_id) {
+  if (root) {
+    const Ref id = Ref::take(PyObject_CallMethodNoArgs(generator, state.s_generate_trace_id.get()));
+    if (!id || !read_trace_id(id.get(), trace_id)) return false;
+  }
+  const Ref id = Ref::take(PyObject_CallMethodNoArgs(generator, state.s_generate_span_id.get()));
+  if (!id) return false;
+  span_id = PyLong_AsUnsignedLongLongMask(id.get());
+  return !PyErr_Occurred();
+}
+
+Ref make_object(TracerObject& tracer, const Ref& type_object) {
+  auto* type = reinterpret_cast<PyTypeObject*>(type_object.get());
+  Ref object = Ref::take(type->tp_alloc(type, 0));
+  if (!object) return {};
+  auto* span = reinterpret_cast<SpanObject*>(object.get());
+  span->state = tracer.state;
+  span->tracer = &tracer;
+  Py_INCREF(reinterpret_cast<PyObject*>(&tracer));
+  return object;
+}
+
+Ref non_recording(TracerObject& tracer, trace::SpanContext context) {
+  auto* bare = new (std::nothrow) trace::SpanContext(std::move(context));
+  if (!bare) {
+    PyErr_NoMemory();
+    return {};
+  }
+  Ref object = make_object(tracer, tracer.state->nonrecording_class);
+  if (!object) {
+    delete bare;
+    return {};
+  }
+  reinterpret_cast<SpanObject*>(object.get())->bare = bare;
+  return object;
+}
+
+class Links {
+ public:
+  Links(ModuleState& state, uint32_t max_length) : state_(state), max_length_(max_length) {}
+
+  bool read(PyObject* links) {
+    if (!links || links == Py_None) return true;
+    const Ref items = Ref::take(PySequence_Tuple(links));
+    if (!items) return false;
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(items.get()); ++i) {
+      if (!add(PyTuple_GET_ITEM(items.get(), i))) return false;
+    }
+    return true;
+  }
+  std::span<const trace::LinkView> views() const { return views_; }
+
+ private:
+  bool add(PyObject* link) {
+    if (link == Py_None) return true;
+    const Ref context = Ref::take(PyObject_GetAttr(link, state_.s_context.get()));
+    const Ref attributes =
+        context ? Ref::take(PyObject_GetAttr(link, state_.s_attributes.get())) : Ref();
+    if (!attributes) return false;
+    trace::SpanContext read;
+    if (!read_span_context(state_, context.get(), read)) return true;
+    AttributeList& list = attributes_.emplace_back(state_, max_length_);
+    list.add_mapping(attributes.get());
+    if (!read.valid() && list.views().empty() && read.trace_state_text().empty()) return true;
+    const trace::SpanContext& kept = contexts_.emplace_back(std::move(read));
+    trace::LinkView view;
+    view.trace_id = kept.trace_id;
+    view.span_id = kept.span_id;
+    view.trace_flags = kept.flags;
+    view.remote = kept.remote;
+    view.trace_state = kept.trace_state_text();
+    view.attributes = list.views();
+    views_.push_back(view);
+    return true;
+  }
+
+  ModuleState& state_;
+  uint32_t max_length_;
+  std::deque<AttributeList> attributes_;
+  std::deque<trace::SpanContext> contexts_;
+  std::vector<trace::LinkView> views_;
+};
+
+// The ratio by which a sampled root counts for others, so that the server can extrapolate.
+void add_ratio(const ProviderData& data, const SpanSpec& spec, const Parent& parent,
+               trace::Span& span) {
+  if (data.python_sampler || spec.forced_decision >= 0) return;
+  if (data.sampler.parent_based && parent.context.valid()) return;
+  if (!data.sampler.parent_based && parent.local) return;
+  const double rate = data.sampler.root.rate();
+  if (rate > 0 && rate < 1) {
+    span.set_attribute("nuages.sampling.ratio", trace::double_value(rate));
+  }
+}
+
+Ref start_checked(TracerObject& tracer, const SpanSpec& spec) {
+  ModuleState& state = *tracer.state;
+  Parent parent;
+  if (!find_parent(state, spec, parent)) return {};
+  ProviderData& data = *tracer.provider->data;
+  if (!tracer.enabled || !data.enabled) return non_recording(tracer, parent.context);
+
+  const bool root = !parent.context.valid();
+  TraceId trace_id = parent.context.trace_id;
+  SpanId span_id = 0;
+  if (data.id_generator) {
+    const Ref generator = data.id_generator;
+    if (!generate(state, generator.get(), root, trace_id, span_id)) return {};
+  } else {
+    if (root) trace_id = trace::new_trace_id();
+    span_id = trace::new_span_id();
+  }
+
+  Sampling sampling;
+  if (!sample(tracer, spec, parent, trace_id, sampling)) return {};
+  if (sampling.decision == trace::Decision::kDrop) {
+    trace::SpanContext context;
+    context.trace_id = trace_id;
+    context.span_id = span_id;
+    context.flags = root ? (data.random_trace_ids ? trace::kRandomFlag : 0)
+                         : (parent.context.flags & trace::kRandomFlag);
+    context.trace_state =
+        sampling.own_trace_state ? sampling.trace_state : parent.context.trace_state;
+    return non_recording(tracer, std::move(context));
+  }
+
+  AttributeList attributes(state, data.limits.max_value_length);
+  Links links(state, data.max_nested_length);
+  trace::StartOptions options;
+  options.name = spec.name;
+  options.kind = spec.kind;
+  options.local_parent = parent.local;
+  options.parent = root ? nullptr : &parent.context;
+  options.scope = tracer.scope;
+  options.start_ns = spec.start_ns;
+  options.sampled = sampling.decision == trace::Decision::kRecordAndSample;
+  if (sampling.own_trace_state) options.trace_state = &sampling.trace_state;
+  options.trace_id = trace_id;
+  options.span_id = span_id;
+  options.limits = &data.limits;
+  if (sampling.attributes) {
+    attributes.add_mapping(sampling.attributes.get());
+    options.attributes = attributes.views();
+  } else if (spec.attributes_object) {
+    attributes.add_mapping(spec.attributes_object);
+    options.attributes = attributes.views();
+  } else {
+    options.attributes = spec.attributes;
+  }
+  if (spec.links_object) {
+    if (!links.read(spec.links_object)) return {};
+    options.links = links.views();
+  } else {
+    options.links = spec.links;
+  }
+
+  trace::SpanRef core = trace::Span::start(options);
+  if (!core) return non_recording(tracer, parent.context);
+  add_ratio(data, spec, parent, *core);
+  Ref object = make_object(tracer, state.span_class);
+  if (!object) return {};
+  auto* span = reinterpret_cast<SpanObject*>(object.get());
+  span->span = core.detach();
+  span->record_exception = spec.record_exception;
+  span->set_status_on_exception = spec.set_status_on_exception;
+  if (!run_callbacks(state, data.on_start, object.get(), spec.context, true)) return {};
+  return object;
+}
+
+}  // namespace
+
+Ref start_span(TracerObject& tracer, const SpanSpec& spec) noexcept {
+  if (!tracer.state->configured() || !tracer.provider) {
+    PyErr_SetString(PyExc_RuntimeError, "nuages._native is not configured");
+    return {};
+  }
+  try {
+    return start_checked(tracer, spec);
+  } catch (const std::bad_alloc&) {
+    PyErr_NoMemory();
+    return {};
+  }
+}
+
+bool read_span_context(ModuleState& state, PyObject* object, trace::SpanContext& out) noexcept {
+  if (!PyObject_TypeCheck(object,
+                          reinterpret_cast<PyTypeObject*>(state.span_context_class.get())) ||
+      !PyTuple_Check(object) || PyTuple_GET_SIZE(object) != 6) {
+    return false;
+  }
+  out.span_id = PyLong_AsUnsignedLongLongMask(PyTuple_GET_ITEM(object, 1));
+  const unsigned long flags = PyLong_AsUnsignedLongMask(PyTuple_GET_ITEM(object, 3));
+  if (PyErr_Occurred() || !read_trace_id(PyTuple_GET_ITEM(object, 0), out.trace_id)) {
+    PyErr_Clear();
+    return false;
+  }
+  out.flags = static_cast<uint8_t>(flags);
+  out.remote = PyTuple_GET_ITEM(object, 2) == Py_True;
+  // Ids that OpenTelemetry calls invalid (too large) must not become a parent.
+  if (PyTuple_GET_ITEM(object, 5) != Py_True) {
+    out.trace_id = {};
+    out.span_id = 0;
+  }
+  try {
+    out.trace_state = header_of(state, PyTuple_GET_ITEM(object, 4));
+  } catch (const std::bad_alloc&) {
+    return false;
+  }
+  return true;
+}
+
+Ref span_context_object(ModuleState& state, const trace::SpanContext& context) noexcept {
+  Ref trace_state = state.default_trace_state;
+  if (!context.trace_state_text().empty()) {
+    const Ref text = text_object(context.trace_state_text());
+    const Ref headers = text ? Ref::take(PyList_New(1)) : Ref();
+    if (!headers) return {};
+    PyList_SET_ITEM(headers.get(), 0, Ref(text).release());
+    trace_state =
+        Ref::take(PyObject_CallOneArg(state.trace_state_from_header.get(), headers.get()));
+    if (!trace_state) return {};
+  }
+  const Ref trace_id = trace_id_object(context.trace_id);
+  const Ref span_id = Ref::take(PyLong_FromUnsignedLongLong(context.span_id));
+  if (!trace_id || !span_id) return {};
+  const Ref fields =
+      Ref::take(PyTuple_Pack(6, trace_id.get(), span_id.get(), context.remote ? Py_True : Py_False,
+                             state.trace_flags[context.flags & 3].get(), trace_state.get(),
+                             context.valid() ? Py_True : Py_False));
+  const Ref arguments = fields ? Ref::take(PyTuple_Pack(1, fields.get())) : Ref();
+  if (!arguments) return {};
+  // SpanContext is a tuple of these six (opentelemetry-api since 1.0); its own __new__ only checks.
+  return Ref::take(PyTuple_Type.tp_new(
+      reinterpret_cast<PyTypeObject*>(state.span_context_class.get()), arguments.get(), nullptr));
+}
+
+}  // namespace nuages::python
