@@ -59,13 +59,17 @@ def hook_errors() -> list[str]:
         for node in ast.walk(ast.parse(path.read_text())):
             names: list[str] = []
             if isinstance(node, ast.ImportFrom) and node.module:
-                names = [node.module] if node.module != "nuages.hooks" else [f"{node.module}.{a.name}" for a in node.names]
+                names = (
+                    [node.module] if node.module != "nuages.hooks" else [f"{node.module}.{a.name}" for a in node.names]
+                )
             elif isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]
             for name in names:
                 parts = name.split(".")
                 if parts[:2] == ["nuages", "hooks"] and len(parts) > 2 and parts[2] not in HOOK_SUPPORT:
-                    errors.append(f"{path.relative_to(ROOT)}:{node.lineno}: a hook may not import another hook ({name})")
+                    errors.append(
+                        f"{path.relative_to(ROOT)}:{node.lineno}: a hook may not import another hook ({name})"
+                    )
     return errors
 
 

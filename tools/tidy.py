@@ -47,7 +47,9 @@ def main() -> int:
     known = {Path(entry["file"]) for entry in commands}
     wanted = [Path(name).resolve() for name in sys.argv[2:]] or sorted(known)
     # Tests are checked by the compiler's warnings only: GoogleTest's macros trip half of the checks.
-    files = [f for f in wanted if f in known and NATIVE in f.parents and not f.name.endswith(("_test.cc", "_benchmark.cc"))]
+    files = [
+        f for f in wanted if f in known and NATIVE in f.parents and not f.name.endswith(("_test.cc", "_benchmark.cc"))
+    ]
     version = subprocess.run([TIDY, "--version"], capture_output=True, text=True, check=True).stdout
     base = (ROOT / ".clang-tidy").read_bytes() + version.encode()
     CACHE.mkdir(parents=True, exist_ok=True)
