@@ -299,7 +299,7 @@ class Labeler {
           space_ = false;
         }
         render_text(token.text, false, mark == '(');
-        if (mark == '(' || mark == '[' || tight) space_ = false;
+        if (mark == '(' || mark == '[' || token.text == "@" || tight) space_ = false;
       }
     }
   }

@@ -67,8 +67,13 @@ bool Lexer::skip_comment() {
   const char c = sql_[position_];
   const char following = at(position_ + 1);
   const bool mysql = dialect_ == Dialect::kMySql;
-  const bool dashes = c == '-' && following == '-' &&
-                      (!mysql || position_ + 2 >= sql_.size() || is(at(position_ + 2), kSpace));
+  // MySQL wants white space behind "--": before what can be an operand it is two signs.
+  constexpr std::string_view kOperandStarts = "'\"`?%:@(.";
+  const char third = at(position_ + 2);
+  const bool two_signs =
+      mysql && third != '\0' &&
+      (is(third, kWordPart) || kOperandStarts.find(third) != kOperandStarts.npos);
+  const bool dashes = c == '-' && following == '-' && !two_signs;
   if (dashes || (mysql && c == '#')) {
     const size_t line_end = sql_.find('\n', position_);
     position_ = line_end == std::string_view::npos ? sql_.size() : line_end;
@@ -268,19 +273,31 @@ bool Lexer::scan_percent(size_t begin) {
   return true;
 }
 
-// Letters belong to it (0xFF, 1e5, 1_000); what is no number in any dialect is still hidden.
+// Letters belong to it (0xFF, 1_000, 12ab): what is no number in any dialect is still hidden.
 void Lexer::scan_number(size_t begin) {
   size_t i = begin;
-  const bool prefixed = at(i) == '0' && is(at(i + 1), kWordStart);
-  while (is(at(i), kWordPart)) ++i;
-  if (at(i) == '.') {
-    ++i;
+  const auto digits = [&] {
+    while (is(at(i), kDigit) || at(i) == '_') ++i;
+  };
+  const auto letters = [&] {
     while (is(at(i), kWordPart)) ++i;
-  }
-  if (!prefixed && i > begin && to_lower(sql_[i - 1]) == 'e' && (at(i) == '+' || at(i) == '-') &&
-      is(at(i + 1), kDigit)) {
-    ++i;
-    while (is(at(i), kWordPart)) ++i;
+  };
+  digits();
+  bool decimal = true;
+  for (int part = 0; part < 2; ++part) {
+    if (is(at(i), kWordPart)) {
+      const bool exponent = decimal && to_lower(sql_[i]) == 'e' &&
+                            (at(i + 1) == '+' || at(i + 1) == '-') && is(at(i + 2), kDigit);
+      i += exponent ? 2 : 0;
+      letters();
+      decimal = false;
+      if (exponent) break;
+    }
+    if (part == 0) {
+      if (at(i) != '.') break;
+      ++i;
+      digits();
+    }
   }
   position_ = i;
 }

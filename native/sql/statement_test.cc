@@ -39,7 +39,7 @@ TEST(Fingerprint, IsOneForTheSameQuery) {
   for (const char* same : {
            R"(SELECT "o"."id" FROM "orders" o WHERE id IN (1, 2, 3) AND x = 'it''s')",
            R"(select o.id from orders o where id in (%(a)s,%(b)s) and x = $1)",
-           "SELECT o . id\n\tFROM orders o WHERE id IN (NULL, -5) AND x = E'\\'' -- trailing",
+           "SELECT o . id\n\tFROM orders o WHERE id IN (-5, NULL) AND x = E'\\'' -- trailing",
            "/* traceparent='00-1' */ SELECT o.id FROM orders o WHERE id IN (?) AND x=?;",
        }) {
     EXPECT_EQ(fingerprint(same), expected) << same;
@@ -83,7 +83,9 @@ TEST(Fingerprint, TellsShapesApart) {
   };
   for (const char* a : shapes) {
     for (const char* b : shapes) {
-      if (a != b) EXPECT_NE(fingerprint(a), fingerprint(b)) << a << "\n" << b;
+      if (a != b) {
+        EXPECT_NE(fingerprint(a), fingerprint(b)) << a << "\n" << b;
+      }
     }
   }
 }
