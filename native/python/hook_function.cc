@@ -3,21 +3,29 @@
 #include <structmember.h>
 
 #include <cstddef>
-#include <cstring>
 
 namespace nuages::python {
 namespace {
 
+HookFunction& as_hook(PyObject* object) { return *reinterpret_cast<HookFunction*>(object); }
+
 PyObject* hook_vectorcall(PyObject* callable, PyObject* const* args, size_t flagged_count,
                           PyObject* keywords) {
-  auto& hook = *reinterpret_cast<HookFunction*>(callable);
+  HookFunction& hook = as_hook(callable);
   const HookCall call{args, flagged_count, keywords};
   if (!hook.enabled) return call_original(hook, call);
-  return hook.handler(hook, call);
+  try {
+    return hook.handler(hook, call);
+  } catch (...) {  // std::bad_alloc is all that can come
+    return PyErr_NoMemory();
+  }
 }
 
 PyObject* hook_bind(PyObject* self, PyObject* object, PyObject* /*type*/) {
-  if (object == nullptr || object == Py_None) return new_reference(self);
+  if (object == nullptr || object == Py_None) {
+    Py_INCREF(self);
+    return self;
+  }
   return PyMethod_New(self, object);
 }
 
@@ -26,12 +34,10 @@ PyObject* hook_getattro(PyObject* self, PyObject* name) {
   PyObject* own = PyObject_GenericGetAttr(self, name);
   if (own != nullptr || !PyErr_ExceptionMatches(PyExc_AttributeError)) return own;
   PyErr_Clear();
-  return PyObject_GetAttr(reinterpret_cast<HookFunction*>(self)->original, name);
+  return PyObject_GetAttr(as_hook(self).original, name);
 }
 
-PyObject* hook_repr(PyObject* self) {
-  return PyObject_Repr(reinterpret_cast<HookFunction*>(self)->original);
-}
+PyObject* hook_repr(PyObject* self) { return PyObject_Repr(as_hook(self).original); }
 
 // Pickled as functions are: by the name it is found under.
 PyObject* hook_reduce(PyObject* self, PyObject* /*unused*/) {
@@ -39,31 +45,29 @@ PyObject* hook_reduce(PyObject* self, PyObject* /*unused*/) {
 }
 
 int hook_traverse(PyObject* self, visitproc visit, void* arg) {
-  auto* hook = reinterpret_cast<HookFunction*>(self);
-  Py_VISIT(hook->original);
-  Py_VISIT(hook->dict);
-  Py_VISIT(hook->data);
-  Py_VISIT(hook->owner);
+  HookFunction& hook = as_hook(self);
+  Py_VISIT(hook.original);
+  Py_VISIT(hook.dict);
+  Py_VISIT(hook.data);
   Py_VISIT(Py_TYPE(self));
   return 0;
 }
 
 int hook_clear(PyObject* self) {
-  auto* hook = reinterpret_cast<HookFunction*>(self);
-  hook->enabled = false;  // its data is gone; the original stays until deallocation
-  Py_CLEAR(hook->dict);
-  Py_CLEAR(hook->data);
+  HookFunction& hook = as_hook(self);
+  hook.enabled = false;  // its data is gone; the original stays until deallocation
+  Py_CLEAR(hook.dict);
+  Py_CLEAR(hook.data);
   return 0;
 }
 
 void hook_dealloc(PyObject* self) {
-  auto* hook = reinterpret_cast<HookFunction*>(self);
+  HookFunction& hook = as_hook(self);
   PyTypeObject* type = Py_TYPE(self);
   PyObject_GC_UnTrack(self);
-  if (hook->weak_references != nullptr) PyObject_ClearWeakRefs(self);
+  if (hook.weak_references != nullptr) PyObject_ClearWeakRefs(self);
   hook_clear(self);
-  Py_CLEAR(hook->original);
-  Py_CLEAR(hook->owner);
+  Py_CLEAR(hook.original);
   type->tp_free(self);
   Py_DECREF(type);
 }
@@ -98,34 +102,33 @@ PyType_Slot hook_slots[] = {
     {Py_tp_methods, hook_methods},
     {0, nullptr},
 };
-PyType_Spec hook_spec = {
-    "nuages._native.HookFunction", sizeof(HookFunction), 0,
-    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_METHOD_DESCRIPTOR |
-#if PY_VERSION_HEX >= 0x030A0000
-        Py_TPFLAGS_DISALLOW_INSTANTIATION |
-#endif
-        Py_TPFLAGS_HAVE_VECTORCALL,
-    hook_slots};
+PyType_Spec hook_spec = {"nuages._native.HookFunction", sizeof(HookFunction), 0,
+                         Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL |
+                             Py_TPFLAGS_METHOD_DESCRIPTOR | kNoConstructor,
+                         hook_slots};
 
 // As functools.update_wrapper does it; a missing attribute is simply not there.
-bool copy_identity(HookFunction& hook) {
+bool copy_identity(HookFunction& hook) noexcept {
   hook.dict = PyDict_New();
   if (hook.dict == nullptr) return false;
   for (const char* name : {"__module__", "__name__", "__qualname__", "__doc__"}) {
-    Reference value = attribute_of(hook.original, name);
-    if (value && PyDict_SetItemString(hook.dict, name, value.get()) < 0) return false;
+    const Ref value = Ref::take(PyObject_GetAttrString(hook.original, name));
+    if (!value) {
+      PyErr_Clear();
+    } else if (PyDict_SetItemString(hook.dict, name, value.get()) < 0) {
+      return false;
+    }
   }
-  Reference dict = attribute_of(hook.original, "__dict__");
-  if (dict && PyDict_Check(dict.get()) && PyFunction_Check(hook.original) &&
-      PyDict_Update(hook.dict, dict.get()) < 0) {
-    return false;
+  if (PyFunction_Check(hook.original)) {
+    const Ref dict = Ref::take(PyObject_GenericGetDict(hook.original, nullptr));
+    if (!dict || PyDict_Update(hook.dict, dict.get()) < 0) return false;
   }
   return PyDict_SetItemString(hook.dict, "__wrapped__", hook.original) == 0;
 }
 
 }  // namespace
 
-PyObject* HookCall::argument(Py_ssize_t index, const char* name) const {
+PyObject* HookCall::argument(Py_ssize_t index, const char* name) const noexcept {
   if (PyObject* found = positional(index)) return found;
   if (keywords == nullptr) return nullptr;
   for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(keywords); ++i) {
@@ -136,28 +139,31 @@ PyObject* HookCall::argument(Py_ssize_t index, const char* name) const {
   return nullptr;
 }
 
-PyObject* new_hook(HookState& state, PyObject* owner, PyObject* original, HookHandler handler,
-                   PyObject* data) {
-  auto* hook = reinterpret_cast<HookFunction*>(state.hook_type->tp_alloc(state.hook_type, 0));
-  if (hook == nullptr) return nullptr;
-  hook->vectorcall = hook_vectorcall;
-  hook->handler = handler;
-  hook->original = new_reference(original);
-  hook->data = new_reference(data);
-  hook->owner = new_reference(owner);
-  hook->state = &state;
-  hook->enabled = true;
-  if (!copy_identity(*hook)) {
-    Py_DECREF(hook);
+PyObject* new_hook(Hooks& hooks, PyObject* original, HookHandler handler, PyObject* data,
+                   bool identity) noexcept {
+  PyObject* self = hooks.function_type->tp_alloc(hooks.function_type, 0);
+  if (self == nullptr) return nullptr;
+  HookFunction& hook = as_hook(self);
+  Py_INCREF(original);
+  Py_XINCREF(data);
+  hook.vectorcall = hook_vectorcall;
+  hook.handler = handler;
+  hook.original = original;
+  hook.data = data;
+  hook.hooks = &hooks;
+  hook.enabled = true;
+  if (identity && !copy_identity(hook)) {
+    Py_DECREF(self);
     return nullptr;
   }
-  return reinterpret_cast<PyObject*>(hook);
+  return self;
 }
 
-bool create_hook_type(PyObject* module, HookState& state) {
-  state.hook_type =
-      reinterpret_cast<PyTypeObject*>(PyType_FromModuleAndSpec(module, &hook_spec, nullptr));
-  return state.hook_type != nullptr;
+bool add_function_type(PyObject* module, Hooks& hooks) noexcept {
+  PyObject* type = PyType_FromModuleAndSpec(module, &hook_spec, nullptr);
+  if (type == nullptr) return false;
+  hooks.function_type = reinterpret_cast<PyTypeObject*>(type);
+  return PyModule_AddType(module, hooks.function_type) == 0;
 }
 
 }  // namespace nuages::python

@@ -1,74 +1,66 @@
-// HookState: what all hooks of one interpreter share: types, interned names, the failure counter.
+// Hooks: what all hooks of one interpreter share: types, interned names, caches, counters.
 //
-// One per module object (multi-phase initialisation: no static PyObject*), owned by a capsule in the
-// module's dictionary that every hook references, so that a hook outlives the module's teardown.
-// Used under the GIL only.
+// Lives in ModuleState::hooks (multi-phase initialisation, no static PyObject*). Hook objects keep
+// their type, and so the module and this, alive. Used under the GIL only.
 #pragma once
-
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
 
 #include <cstdint>
 #include <string>
 #include <string_view>
 #include <unordered_set>
-#include <utility>
+
+#include "python/module_state.h"
+#include "python/span_object.h"
+#include "sql/statement_cache.h"
 
 namespace nuages::python {
 
-// Py_NewRef and Py_XNewRef, which Python 3.9 lacks.
-inline PyObject* new_reference(PyObject* object) {
-  Py_XINCREF(object);
-  return object;
-}
+struct Hooks : HookState {
+  explicit Hooks(ModuleState& state) noexcept : module(state) {}
+  int traverse(visitproc visit, void* arg) override;
+  void clear() override;
 
-// An owned reference; null is "none or error".
-class Reference {
- public:
-  Reference() = default;
-  explicit Reference(PyObject* owned) : object_(owned) {}
-  Reference(Reference&& other) noexcept : object_(std::exchange(other.object_, nullptr)) {}
-  Reference& operator=(Reference&& other) noexcept {
-    if (this != &other) {
-      PyObject* old = std::exchange(object_, std::exchange(other.object_, nullptr));
-      Py_XDECREF(old);
-    }
-    return *this;
-  }
-  Reference(const Reference&) = delete;
-  Reference& operator=(const Reference&) = delete;
-  ~Reference() { Py_XDECREF(object_); }
+  ModuleState& module;
+  PyTypeObject* function_type = nullptr;  // HookFunction
+  PyTypeObject* request_type = nullptr;   // RequestObject
+  PyTypeObject* stream_type = nullptr;    // StreamObject
 
-  static Reference borrowed(PyObject* object) {
-    Py_XINCREF(object);
-    return Reference(object);
-  }
+  Ref request_var;    // ContextVar: the RequestObject of the request being served
+  Ref options;        // dict nuages.hooks.support.request_options, set by configure_hooks()
+  Ref route_name;     // (route) -> normalised route
+  Ref routes;         // dict: route -> normalised route
+  Ref call_site;      // () -> (file, line, function, relation, suggestion) or None
+  Ref client_errors;  // tuple of exception classes that become 4xx responses
 
-  PyObject* get() const { return object_; }
-  PyObject* release() { return std::exchange(object_, nullptr); }
-  explicit operator bool() const { return object_ != nullptr; }
+  // Interned names: scopes, attributes of Django objects, keys of the WSGI environment.
+  Ref n_django, n_db, n_rest, n_celery, n_name, n_method, n_db_attribute, n_cursor, n_rowcount,
+      n_dict_database, n_dict_atomic, n_settings_dict, n_database_name, n_using, n_route,
+      n_status_code, n_resource_closers, n_streaming, n_is_async, n_iterator, n_meta, n_scheme,
+      n_connection, n_request_hook, n_response_hook, n_excluded;
 
- private:
-  PyObject* object_ = nullptr;
+  sql::StatementCache statements;
+  uint64_t failures = 0;
+  std::unordered_set<std::string> logged;  // places that failed and were logged
 };
+
+// Types whose objects only native code makes.
+#if PY_VERSION_HEX >= 0x030A0000
+inline constexpr unsigned long kNoConstructor = Py_TPFLAGS_DISALLOW_INSTANTIATION;
+#else
+inline constexpr unsigned long kNoConstructor = 0;
+#endif
 
 // Sets the application's exception aside while a hook works, and puts it back unchanged.
 class SavedException {
  public:
-  SavedException() { PyErr_Fetch(&type_, &value_, &traceback_); }
+  SavedException() noexcept { PyErr_Fetch(&type_, &value_, &traceback_); }
   SavedException(const SavedException&) = delete;
   SavedException& operator=(const SavedException&) = delete;
-  ~SavedException() {
-    if (type_ != nullptr) {
-      PyErr_Restore(type_, value_, traceback_);
-    } else {
-      PyErr_Clear();
-    }
-  }
+  ~SavedException() { PyErr_Restore(type_, value_, traceback_); }
 
-  bool any() const { return type_ != nullptr; }
+  bool any() const noexcept { return type_ != nullptr; }
   // Borrowed, normalised, with its traceback attached; null when there is no exception.
-  PyObject* value() {
+  PyObject* value() noexcept {
     if (type_ == nullptr) return nullptr;
     PyErr_NormalizeException(&type_, &value_, &traceback_);
     if (traceback_ != nullptr && value_ != nullptr) PyException_SetTraceback(value_, traceback_);
@@ -81,26 +73,59 @@ class SavedException {
   PyObject* traceback_ = nullptr;
 };
 
-struct HookState {
-  PyTypeObject* hook_type = nullptr;
-  uint64_t failures = 0;
-  std::unordered_set<std::string> logged;  // one log line per place that failed
+// Attribute and item look-ups that leave no exception; empty when absent.
+Ref attribute_of(PyObject* object, PyObject* name) noexcept;
+PyObject* item_of(PyObject* dict, PyObject* name) noexcept;    // borrowed
+PyObject* item_of(PyObject* dict, const char* name) noexcept;  // borrowed
+
+// Something in a hook itself went wrong at `place`: counted, logged the first time, and a Python
+// error that is set is cleared. The application never notices.
+void hook_failed(Hooks& hooks, std::string_view place) noexcept;
+
+// What the span of this call would hang below.
+enum class ParentKind : uint8_t {
+  kNone,    // no current span: a new one would be a root
+  kOurs,    // a recording span of ours
+  kSilent,  // a span of ours that does not record: unsampled or excluded; record nothing
+  kForeign  // somebody else's span object, for example a remote parent
 };
+struct Parent {
+  ParentKind kind = ParentKind::kNone;
+  Ref object;
+  SpanObject* span() const noexcept { return reinterpret_cast<SpanObject*>(object.get()); }
+};
+Parent current_parent(Hooks& hooks) noexcept;
 
-// The UTF-8 of a str; empty for anything else. Never leaves an exception set. The view lives as
-// long as the object.
-std::string_view text_of(PyObject* object);
+// The kinds of hooks, by name: `_native.hook(original, kind, data)`.
+struct HookFunction;
+struct HookCall;
+using HookHandler = PyObject* (*)(HookFunction& hook, const HookCall& call);
 
-// Attribute or dictionary look-ups that never leave an exception set; null when absent.
-Reference attribute_of(PyObject* object, const char* name);
-PyObject* item_of(PyObject* dict, const char* name);  // borrowed
+PyObject* handle_span(HookFunction& hook, const HookCall& call);
+PyObject* handle_view(HookFunction& hook, const HookCall& call);
+PyObject* handle_view_seam(HookFunction& hook, const HookCall& call);
+PyObject* handle_serializer(HookFunction& hook, const HookCall& call);
+PyObject* handle_template_render(HookFunction& hook, const HookCall& call);
+PyObject* handle_template_body(HookFunction& hook, const HookCall& call);
+PyObject* handle_execute(HookFunction& hook, const HookCall& call);
+PyObject* handle_executemany(HookFunction& hook, const HookCall& call);
+PyObject* handle_callproc(HookFunction& hook, const HookCall& call);
+PyObject* handle_transaction_end(HookFunction& hook, const HookCall& call);
+PyObject* handle_atomic_enter(HookFunction& hook, const HookCall& call);
+PyObject* handle_atomic_exit(HookFunction& hook, const HookCall& call);
+PyObject* handle_wsgi(HookFunction& hook, const HookCall& call);
+PyObject* handle_get_response(HookFunction& hook, const HookCall& call);
+PyObject* handle_resolve(HookFunction& hook, const HookCall& call);
+PyObject* handle_exception_response(HookFunction& hook, const HookCall& call);
+PyObject* handle_around(HookFunction& hook, const HookCall& call);
 
-// Something in a hook itself went wrong at `place`: counts it, logs the first time, clears the
-// exception if one is set. The application never notices.
-void hook_failed(HookState& state, std::string_view place);
-
-// Creates the state, the hook type and the functions of `_native` that install hooks. Called once
-// from the module's exec slot; -1 with an exception set on failure.
-int add_hooks(PyObject* module);
+// Module functions and types of the single files, added by register_hooks().
+bool add_function_type(PyObject* module, Hooks& hooks) noexcept;
+bool add_request_types(PyObject* module, Hooks& hooks) noexcept;
+PyObject* make_span_template(PyObject* module, PyObject* arguments);
+PyObject* enter_span(PyObject* module, PyObject* capsule);
+PyObject* leave_span(PyObject* module, PyObject* arguments);
+PyObject* start_task_span(PyObject* module, PyObject* arguments);
+PyObject* begin_request_span(PyObject* module, PyObject* request);
 
 }  // namespace nuages::python

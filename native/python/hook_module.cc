@@ -1,0 +1,247 @@
+// The hooks' entry into the extension: register_hooks() and the functions of `_native` they add.
+#include <iterator>
+
+#include "base/log.h"
+#include "python/hook_function.h"
+#include "python/hook_request.h"
+#include "python/hook_span.h"
+
+namespace nuages::python {
+namespace {
+
+struct Kind {
+  const char* name;
+  HookHandler handler;
+};
+constexpr Kind kKinds[] = {
+    {"span", handle_span},
+    {"view", handle_view},
+    {"view_seam", handle_view_seam},
+    {"serializer", handle_serializer},
+    {"template_render", handle_template_render},
+    {"template_body", handle_template_body},
+    {"execute", handle_execute},
+    {"executemany", handle_executemany},
+    {"callproc", handle_callproc},
+    {"transaction_end", handle_transaction_end},
+    {"atomic_enter", handle_atomic_enter},
+    {"atomic_exit", handle_atomic_exit},
+    {"wsgi", handle_wsgi},
+    {"get_response", handle_get_response},
+    {"resolve", handle_resolve},
+    {"exception_response", handle_exception_response},
+    {"around", handle_around},
+};
+
+Hooks* hooks_of(PyObject* module) {
+  ModuleState* state = module_state(module);
+  if (state == nullptr) return nullptr;
+  if (!state->hooks) {
+    PyErr_SetString(PyExc_RuntimeError, "the hooks of this module are gone");
+    return nullptr;
+  }
+  return static_cast<Hooks*>(state->hooks.get());
+}
+
+// hook(original, kind, data=None)
+PyObject* make_hook(PyObject* module, PyObject* arguments) {
+  PyObject *original = nullptr, *data = nullptr;
+  const char* kind = nullptr;
+  Hooks* hooks = hooks_of(module);
+  if (hooks == nullptr || !PyArg_ParseTuple(arguments, "Os|O", &original, &kind, &data))
+    return nullptr;
+  if (!PyCallable_Check(original)) {
+    PyErr_Format(PyExc_TypeError, "hook() needs a callable, not %R", original);
+    return nullptr;
+  }
+  for (const Kind& known : kKinds) {
+    if (std::string_view(known.name) == kind) {
+      return new_hook(*hooks, original, known.handler, data == Py_None ? nullptr : data, true);
+    }
+  }
+  return PyErr_Format(PyExc_ValueError, "there is no hook of the kind %s", kind);
+}
+
+// configure_hooks(options, route_name, call_site, client_errors): what the native side calls back.
+PyObject* configure_hooks(PyObject* module, PyObject* arguments) {
+  PyObject *options = nullptr, *route_name = nullptr, *call_site = nullptr,
+           *client_errors = nullptr;
+  Hooks* hooks = hooks_of(module);
+  if (hooks == nullptr ||
+      !PyArg_ParseTuple(arguments, "O!OOO!", &PyDict_Type, &options, &route_name, &call_site,
+                        &PyTuple_Type, &client_errors)) {
+    return nullptr;
+  }
+  hooks->options = Ref::share(options);
+  hooks->route_name = Ref::share(route_name);
+  hooks->call_site = Ref::share(call_site);
+  hooks->client_errors = Ref::share(client_errors);
+  Py_RETURN_NONE;
+}
+
+PyObject* count_failure(PyObject* module, PyObject* /*place*/) {
+  Hooks* hooks = hooks_of(module);
+  if (hooks == nullptr) return nullptr;
+  ++hooks->failures;
+  Py_RETURN_NONE;
+}
+
+PyObject* failure_count(PyObject* module, PyObject* /*unused*/) {
+  Hooks* hooks = hooks_of(module);
+  return hooks == nullptr ? nullptr : PyLong_FromUnsignedLongLong(hooks->failures);
+}
+
+PyObject* note_queries(PyObject* module, PyObject* span) {
+  Hooks* hooks = hooks_of(module);
+  if (hooks == nullptr) return nullptr;
+  annotate_queries(*hooks, as_span(hooks->module, span));
+  Py_RETURN_NONE;
+}
+
+PyMethodDef functions[] = {
+    {"hook", make_hook, METH_VARARGS,
+     "hook(original, kind, data=None): a native hook around a callable."},
+    {"configure_hooks", configure_hooks, METH_VARARGS, "Hands over what hooks call back."},
+    {"hook_failed", count_failure, METH_O, "Counts an error inside a hook."},
+    {"hook_failures", failure_count, METH_NOARGS, "How many errors hooks have swallowed."},
+    {"span_template", make_span_template, METH_VARARGS,
+     "span_template(name, attributes, names=None)"},
+    {"enter_span", enter_span, METH_O, "enter_span(template): an open span or None."},
+    {"leave_span", leave_span, METH_VARARGS, "leave_span(open, exception, share)"},
+    {"start_task_span", start_task_span, METH_VARARGS,
+     "start_task_span(name, relation, producer, attributes): relation is link, child or local."},
+    {"begin_request", begin_request_span, METH_O,
+     "Starts a request's span; None when one is open."},
+    {"annotate_queries", note_queries, METH_O, "Writes query counts and N+1 findings on a span."},
+    {nullptr, nullptr, 0, nullptr},
+};
+
+struct Name {
+  Ref Hooks::* place;
+  const char* text;
+};
+constexpr Name kNames[] = {
+    {&Hooks::n_django, "nuages.django"},
+    {&Hooks::n_db, "nuages.db"},
+    {&Hooks::n_rest, "nuages.rest_framework"},
+    {&Hooks::n_celery, "nuages.celery"},
+    {&Hooks::n_name, "name"},
+    {&Hooks::n_method, "method"},
+    {&Hooks::n_db_attribute, "db"},
+    {&Hooks::n_cursor, "cursor"},
+    {&Hooks::n_rowcount, "rowcount"},
+    {&Hooks::n_dict_database, "_nuages_database"},
+    {&Hooks::n_dict_atomic, "_nuages_atomic"},
+    {&Hooks::n_settings_dict, "settings_dict"},
+    {&Hooks::n_database_name, "NAME"},
+    {&Hooks::n_using, "using"},
+    {&Hooks::n_route, "route"},
+    {&Hooks::n_status_code, "status_code"},
+    {&Hooks::n_resource_closers, "_resource_closers"},
+    {&Hooks::n_streaming, "streaming"},
+    {&Hooks::n_is_async, "is_async"},
+    {&Hooks::n_iterator, "_iterator"},
+    {&Hooks::n_meta, "META"},
+    {&Hooks::n_scheme, "scheme"},
+    {&Hooks::n_connection, "connection"},
+    {&Hooks::n_request_hook, "request_hook"},
+    {&Hooks::n_response_hook, "response_hook"},
+    {&Hooks::n_excluded, "excluded"},
+};
+
+}  // namespace
+
+int Hooks::traverse(visitproc visit, void* arg) {
+  Py_VISIT(reinterpret_cast<PyObject*>(function_type));
+  Py_VISIT(reinterpret_cast<PyObject*>(request_type));
+  Py_VISIT(reinterpret_cast<PyObject*>(stream_type));
+  for (const Ref* ref :
+       {&request_var, &options, &route_name, &routes, &call_site, &client_errors}) {
+    Py_VISIT(ref->get());
+  }
+  return 0;
+}
+
+void Hooks::clear() {
+  for (Ref* ref : {&options, &route_name, &routes, &call_site, &client_errors}) ref->reset();
+}
+
+Ref attribute_of(PyObject* object, PyObject* name) noexcept {
+  if (object == nullptr) return {};
+  Ref value = Ref::take(PyObject_GetAttr(object, name));
+  if (!value) PyErr_Clear();
+  return value;
+}
+
+PyObject* item_of(PyObject* dict, PyObject* name) noexcept {
+  if (dict == nullptr || name == nullptr || !PyDict_Check(dict)) return nullptr;
+  PyObject* value = PyDict_GetItemWithError(dict, name);
+  if (value == nullptr) PyErr_Clear();
+  return value;
+}
+
+PyObject* item_of(PyObject* dict, const char* name) noexcept {
+  const Ref key = Ref::take(PyUnicode_FromString(name));
+  if (!key) PyErr_Clear();
+  return item_of(dict, key.get());
+}
+
+void hook_failed(Hooks& hooks, std::string_view place) noexcept {
+  ++hooks.failures;
+
+  PyObject *type = nullptr, *value = nullptr, *traceback = nullptr;
+  PyErr_Fetch(&type, &value, &traceback);
+  PyErr_NormalizeException(&type, &value, &traceback);
+  const Ref kept_type = Ref::take(type), kept_value = Ref::take(value),
+            kept_traceback = Ref::take(traceback);
+  try {
+    if (!hooks.logged.emplace(place).second) return;
+    std::string text =
+        "nuages failed while " + std::string(place) + "; the application is not affected";
+    if (kept_value) {
+      const Ref shown = Ref::take(PyObject_Repr(kept_value.get()));
+      if (shown) text.append(": ").append(Utf8(shown.get()).view());
+      PyErr_Clear();
+    }
+    log(LogLevel::kError, "hooks", text);
+  } catch (...) {
+  }
+}
+
+Parent current_parent(Hooks& hooks) noexcept {
+  Parent parent;
+  if (!hooks.module.configured()) {
+    parent.kind = ParentKind::kSilent;
+    return parent;
+  }
+  parent.object = span_in_context(hooks.module, nullptr);
+  if (!parent.object) return parent;
+  if (SpanObject* span = as_span(hooks.module, parent.object.get())) {
+    // Ended, or of the process before a fork: still a parent, but through the ordinary way.
+    parent.kind = span->span == nullptr        ? ParentKind::kSilent
+                  : span->span->is_recording() ? ParentKind::kOurs
+                                               : ParentKind::kForeign;
+  } else {
+    parent.kind = ParentKind::kForeign;
+  }
+  return parent;
+}
+
+int register_hooks(PyObject* module, ModuleState& state) noexcept {
+  auto hooks = std::make_unique<Hooks>(state);
+  for (const Name& name : kNames) {
+    Ref text = Ref::take(PyUnicode_InternFromString(name.text));
+    if (!text) return -1;
+    (*hooks).*name.place = std::move(text);
+  }
+  hooks->request_var = Ref::take(PyContextVar_New("nuages_request", Py_None));
+  hooks->routes = Ref::take(PyDict_New());
+  if (!hooks->request_var || !hooks->routes || !add_function_type(module, *hooks) ||
+      !add_request_types(module, *hooks) || PyModule_AddFunctions(module, functions) < 0) {
+    return -1;
+  }
+  state.hooks = std::move(hooks);
+  return 0;
+}
+
+}  // namespace nuages::python

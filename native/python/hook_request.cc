@@ -1,0 +1,520 @@
+#include "python/hook_request.h"
+
+#include <string>
+
+#include "python/convert.h"
+#include "python/hook_span.h"
+#include "trace/local_root.h"
+#include "wire/traceparent.h"
+
+namespace nuages::python {
+namespace {
+
+using trace::AttributeView;
+using trace::int_value;
+using trace::text_value;
+
+SpanObject* span_of(const RequestObject& request) noexcept {
+  return reinterpret_cast<SpanObject*>(request.span->get());
+}
+
+bool known_method(std::string_view method) noexcept {
+  for (const std::string_view known :
+       {"GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY", "TRACE", "CONNECT"}) {
+    if (method == known) return true;
+  }
+  return false;
+}
+
+struct RequestFacts {
+  std::string method, path, target, scheme, host, url;
+};
+
+RequestFacts read_facts(Hooks& hooks, PyObject* environ, PyObject* request) {
+  RequestFacts facts;
+  facts.method = environ_text(environ, "REQUEST_METHOD");
+  facts.path = environ_text(environ, "SCRIPT_NAME") + environ_text(environ, "PATH_INFO");
+  if (facts.path.empty()) facts.path = "/";
+  facts.target = facts.path;
+  if (const std::string query = environ_text(environ, "QUERY_STRING"); !query.empty()) {
+    facts.target += "?" + query;
+  }
+  facts.scheme = environ_text(environ, "wsgi.url_scheme");
+  if (facts.scheme.empty() && request != nullptr) {
+    const Ref scheme = attribute_of(request, hooks.n_scheme.get());
+    if (scheme && PyUnicode_Check(scheme.get())) facts.scheme = Utf8(scheme.get()).view();
+  }
+  if (facts.scheme.empty()) facts.scheme = "http";
+  facts.host = environ_text(environ, "HTTP_HOST");
+  if (facts.host.empty()) {
+    facts.host = environ_text(environ, "SERVER_NAME");
+    const std::string port = environ_text(environ, "SERVER_PORT");
+    if (!port.empty() && port != (facts.scheme == "https" ? "443" : "80")) facts.host += ":" + port;
+  }
+  facts.url = facts.scheme + "://" + facts.host + facts.target;
+  return facts;
+}
+
+bool excluded(Hooks& hooks, const RequestFacts& facts) noexcept {
+  PyObject* filter = item_of(hooks.options.get(), hooks.n_excluded.get());
+  if (filter == nullptr || filter == Py_None) return false;
+  const Ref path = text_object(facts.path), url = text_object(facts.url);
+  const Ref answer =
+      path && url ? Ref::take(PyObject_CallFunctionObjArgs(filter, path.get(), url.get(), nullptr))
+                  : Ref();
+  if (!answer) {
+    hook_failed(hooks, "matching excluded URLs");
+    return false;
+  }
+  return answer.get() == Py_True;
+}
+
+// The parent named by the request's headers; false when there is none.
+bool read_parent(PyObject* environ, trace::SpanContext& parent) {
+  const std::string header = environ_text(environ, "HTTP_TRACEPARENT");
+  if (header.empty()) return false;
+  const auto read = wire::parse_traceparent(header);
+  if (!read) return false;
+  parent.trace_id = read->trace_id;
+  parent.span_id = read->span_id;
+  parent.flags = read->flags;
+  parent.remote = true;
+  const std::string state = wire::parse_tracestate(environ_text(environ, "HTTP_TRACESTATE"));
+  if (!state.empty()) parent.trace_state = std::make_shared<const std::string>(state);
+  return true;
+}
+
+Ref new_request(Hooks& hooks, Ref span, bool recording) {
+  PyObject* object = hooks.request_type->tp_alloc(hooks.request_type, 0);
+  if (object == nullptr) return {};
+  auto& request = *reinterpret_cast<RequestObject*>(object);
+  request.hooks = &hooks;
+  request.span = new Ref(std::move(span));
+  request.activation = new Activation();
+  request.token = new Ref();
+  request.previous = new Ref();
+  request.recording = recording;
+  return Ref::take(object);
+}
+
+void call_user_hook(Hooks& hooks, PyObject* name, PyObject* span, PyObject* request,
+                    PyObject* response) noexcept {
+  PyObject* user = item_of(hooks.options.get(), name);
+  if (user == nullptr || user == Py_None) return;
+  const Ref kept = Ref::share(user);
+  const Ref done = Ref::take(PyObject_CallFunctionObjArgs(user, span, request, response, nullptr));
+  if (!done)
+    hook_failed(hooks, response == nullptr ? "calling request_hook" : "calling response_hook");
+}
+
+Ref start(Hooks& hooks, PyObject* environ, PyObject* http_request) {
+  TracerObject* tracer = hook_tracer(hooks.module, hooks.n_django.get());
+  if (tracer == nullptr) return {};
+  const RequestFacts facts = read_facts(hooks, environ, http_request);
+  SpanSpec spec;
+  trace::SpanContext parent;
+  const bool exclude = excluded(hooks, facts);
+  const Parent current = current_parent(hooks);
+  const AttributeView attributes[] = {
+      {"http.method", text_value(facts.method)}, {"http.scheme", text_value(facts.scheme)},
+      {"http.host", text_value(facts.host)},     {"http.target", text_value(facts.target)},
+      {"http.url", text_value(facts.url)},
+  };
+  spec.name = known_method(facts.method) ? std::string_view(facts.method) : "HTTP";
+  spec.kind = wire::SpanKind::kServer;
+  spec.attributes = attributes;
+  if (exclude) {  // a span that does not record silences everything below it
+    spec.root = true;
+    spec.forced_decision = 0;
+  } else if (current.kind == ParentKind::kNone && read_parent(environ, parent)) {
+    spec.remote_parent = &parent;
+  }
+  Ref span = start_span(*tracer, spec);
+  if (!span) {
+    hook_failed(hooks, "starting the span of a request");
+    return {};
+  }
+  const bool recording = reinterpret_cast<SpanObject*>(span.get())->span != nullptr;
+  return new_request(hooks, std::move(span), recording);
+}
+
+// ---- the Python type
+
+void request_dealloc(PyObject* self) {
+  auto& request = *reinterpret_cast<RequestObject*>(self);
+  PyTypeObject* type = Py_TYPE(self);
+  PyObject_GC_UnTrack(self);
+  if (request.span != nullptr) {
+    const ErrorGuard guard;
+    close_request(request);  // a server that never closed the response
+    delete request.span;
+    delete request.activation;
+    delete request.token;
+    delete request.previous;
+  }
+  type->tp_free(self);
+  Py_DECREF(type);
+}
+
+int request_traverse(PyObject* self, visitproc visit, void* arg) {
+  auto& request = *reinterpret_cast<RequestObject*>(self);
+  Py_VISIT(Py_TYPE(self));
+  if (request.span == nullptr) return 0;
+  Py_VISIT(request.span->get());
+  Py_VISIT(request.activation->ours.get());
+  Py_VISIT(request.activation->previous.get());
+  Py_VISIT(request.activation->token.get());
+  Py_VISIT(request.token->get());
+  Py_VISIT(request.previous->get());
+  return 0;
+}
+
+PyObject* request_close(PyObject* self, PyObject* /*unused*/) {
+  close_request(*reinterpret_cast<RequestObject*>(self));
+  Py_RETURN_NONE;
+}
+
+PyObject* request_leave(PyObject* self, PyObject* /*unused*/) {
+  leave_request(*reinterpret_cast<RequestObject*>(self));
+  Py_RETURN_NONE;
+}
+
+PyObject* request_answer(PyObject* self, PyObject* arguments) {
+  PyObject *request = nullptr, *response = nullptr;
+  if (!PyArg_ParseTuple(arguments, "OO", &request, &response)) return nullptr;
+  request_answered(*reinterpret_cast<RequestObject*>(self), request, response);
+  Py_RETURN_NONE;
+}
+
+PyObject* request_fail(PyObject* self, PyObject* exception) {
+  request_failed(*reinterpret_cast<RequestObject*>(self), exception);
+  Py_RETURN_NONE;
+}
+
+PyMethodDef request_methods[] = {
+    {"close", request_close, METH_NOARGS, "Ends the span; only the first call counts."},
+    {"leave", request_leave, METH_NOARGS, "Restores the context of before."},
+    {"answered", request_answer, METH_VARARGS, "Notes the response (request, response)."},
+    {"failed", request_fail, METH_O, "Notes the exception."},
+    {nullptr, nullptr, 0, nullptr},
+};
+PyType_Slot request_slots[] = {
+    {Py_tp_dealloc, reinterpret_cast<void*>(request_dealloc)},
+    {Py_tp_traverse, reinterpret_cast<void*>(request_traverse)},
+    {Py_tp_methods, request_methods},
+    {0, nullptr},
+};
+PyType_Spec request_spec = {"nuages._native.Request", sizeof(RequestObject), 0,
+                            Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | kNoConstructor,
+                            request_slots};
+
+// ---- a streaming body: each step runs with the request's span current
+
+struct StreamObject {
+  PyObject_HEAD RequestObject* request;  // owned
+  PyObject* inner;                       // owned iterator
+};
+
+PyObject* stream_next(PyObject* self) {
+  auto& stream = *reinterpret_cast<StreamObject*>(self);
+  Hooks& hooks = *stream.request->hooks;
+  Activation activation;
+  activate(hooks.module, stream.request->span->get(), activation);
+  PyObject* item = Py_TYPE(stream.inner)->tp_iternext(stream.inner);
+  deactivate(hooks.module, activation);
+  if (item == nullptr && PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_StopIteration)) {
+    SavedException saved;
+    request_failed(*stream.request, saved.value());
+  }
+  return item;
+}
+
+PyObject* stream_iter(PyObject* self) {
+  Py_INCREF(self);
+  return self;
+}
+
+int stream_traverse(PyObject* self, visitproc visit, void* arg) {
+  auto& stream = *reinterpret_cast<StreamObject*>(self);
+  Py_VISIT(Py_TYPE(self));
+  Py_VISIT(reinterpret_cast<PyObject*>(stream.request));
+  Py_VISIT(stream.inner);
+  return 0;
+}
+
+void stream_dealloc(PyObject* self) {
+  auto& stream = *reinterpret_cast<StreamObject*>(self);
+  PyTypeObject* type = Py_TYPE(self);
+  PyObject_GC_UnTrack(self);
+  Py_CLEAR(stream.inner);
+  Py_CLEAR(stream.request);
+  type->tp_free(self);
+  Py_DECREF(type);
+}
+
+PyType_Slot stream_slots[] = {
+    {Py_tp_dealloc, reinterpret_cast<void*>(stream_dealloc)},
+    {Py_tp_traverse, reinterpret_cast<void*>(stream_traverse)},
+    {Py_tp_iter, reinterpret_cast<void*>(stream_iter)},
+    {Py_tp_iternext, reinterpret_cast<void*>(stream_next)},
+    {0, nullptr},
+};
+PyType_Spec stream_spec = {"nuages._native.Stream", sizeof(StreamObject), 0,
+                           Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | kNoConstructor, stream_slots};
+
+// response._iterator is where StreamingHttpResponse keeps the body it was given.
+void wrap_stream(RequestObject& request, PyObject* response) noexcept {
+  Hooks& hooks = *request.hooks;
+  const Ref streaming = attribute_of(response, hooks.n_streaming.get());
+  const Ref is_async = attribute_of(response, hooks.n_is_async.get());
+  if (!streaming || streaming.get() != Py_True || (is_async && is_async.get() == Py_True)) return;
+  Ref inner = attribute_of(response, hooks.n_iterator.get());
+  if (!inner || Py_TYPE(inner.get())->tp_iternext == nullptr) return;
+  PyObject* object = hooks.stream_type->tp_alloc(hooks.stream_type, 0);
+  if (object == nullptr) {
+    hook_failed(hooks, "following a streaming response");
+    return;
+  }
+  auto& stream = *reinterpret_cast<StreamObject*>(object);
+  Py_INCREF(reinterpret_cast<PyObject*>(&request));
+  stream.request = &request;
+  stream.inner = inner.release();
+  const Ref wrapper = Ref::take(object);
+  if (PyObject_SetAttr(response, hooks.n_iterator.get(), wrapper.get()) < 0) {
+    hook_failed(hooks, "following a streaming response");
+  }
+}
+
+bool attach_closer(RequestObject& request, PyObject* response) noexcept {
+  const Ref closers = attribute_of(response, request.hooks->n_resource_closers.get());
+  if (!closers || !PyList_Check(closers.get())) return false;
+  const Ref close =
+      Ref::take(PyObject_GetAttrString(reinterpret_cast<PyObject*>(&request), "close"));
+  if (close && PyList_Append(closers.get(), close.get()) == 0) return true;
+  PyErr_Clear();
+  return false;
+}
+
+}  // namespace
+
+std::string environ_text(PyObject* environ, const char* key) {
+  PyObject* value = item_of(environ, key);
+  if (value == nullptr || !PyUnicode_Check(value)) return {};
+  if (PyUnicode_IS_ASCII(value)) return std::string(Utf8(value).view());
+  const Ref bytes = Ref::take(PyUnicode_AsLatin1String(value));
+  const Ref decoded =
+      bytes ? Ref::take(PyUnicode_DecodeUTF8(PyBytes_AS_STRING(bytes.get()),
+                                             PyBytes_GET_SIZE(bytes.get()), "replace"))
+            : Ref();
+  PyErr_Clear();
+  return std::string(Utf8(decoded ? decoded.get() : value).view());
+}
+
+Ref begin_request(Hooks& hooks, PyObject* environ, PyObject* http_request) noexcept {
+  try {
+    if (environ == nullptr || !PyDict_Check(environ) || !hooks.options) return {};
+    Ref made = start(hooks, environ, http_request);
+    if (!made) {
+      if (PyErr_Occurred()) hook_failed(hooks, "starting a request");
+      return {};
+    }
+    auto& request = *reinterpret_cast<RequestObject*>(made.get());
+    activate(hooks.module, request.span->get(), *request.activation);
+    PyObject* previous = nullptr;
+    if (PyContextVar_Get(hooks.request_var.get(), nullptr, &previous) < 0) PyErr_Clear();
+    *request.previous = Ref::take(previous);
+    *request.token = Ref::take(PyContextVar_Set(hooks.request_var.get(), made.get()));
+    PyErr_Clear();
+    return made;
+  } catch (...) {
+    hook_failed(hooks, "starting a request");
+    return {};
+  }
+}
+
+void leave_request(RequestObject& request) noexcept {
+  const ErrorGuard guard;
+  Hooks& hooks = *request.hooks;
+  deactivate(hooks.module, *request.activation);
+  if (!*request.token) return;
+  const Ref token = std::exchange(*request.token, Ref());
+  const Ref previous = std::exchange(*request.previous, Ref());
+  if (current_request(hooks) != &request) return;
+  if (PyContextVar_Reset(hooks.request_var.get(), token.get()) == 0) return;
+  PyErr_Clear();  // another contextvars.Context, of which this one is a copy
+  const Ref set =
+      Ref::take(PyContextVar_Set(hooks.request_var.get(), previous ? previous.get() : Py_None));
+  PyErr_Clear();
+}
+
+RequestObject* current_request(Hooks& hooks) noexcept {
+  PyObject* value = nullptr;
+  if (!hooks.request_var || PyContextVar_Get(hooks.request_var.get(), nullptr, &value) < 0) {
+    PyErr_Clear();
+    return nullptr;
+  }
+  const Ref kept = Ref::take(value);  // the Context keeps it alive
+  if (!kept || Py_TYPE(kept.get()) != hooks.request_type) return nullptr;
+  return reinterpret_cast<RequestObject*>(kept.get());
+}
+
+SpanObject* request_span(Hooks& hooks) noexcept {
+  RequestObject* request = current_request(hooks);
+  return request != nullptr && request->recording ? span_of(*request) : nullptr;
+}
+
+void request_answered(RequestObject& request, PyObject* http_request, PyObject* response) noexcept {
+  const ErrorGuard guard;
+  Hooks& hooks = *request.hooks;
+  if (!request.recording || request.ended) return;
+  SpanObject* span = span_of(request);
+  const Ref status = attribute_of(response, hooks.n_status_code.get());
+  if (status && PyLong_Check(status.get())) {
+    const long code = PyLong_AsLong(status.get());
+    span->span->set_attribute("http.status_code", int_value(code));
+    if (code >= 500) span->span->set_status(wire::StatusCode::kError);
+    PyErr_Clear();
+  }
+  if (http_request != nullptr) {
+    call_user_hook(hooks, hooks.n_response_hook.get(), request.span->get(), http_request, response);
+  }
+  request.attached = attach_closer(request, response);
+  if (request.attached) wrap_stream(request, response);
+}
+
+void request_failed(RequestObject& request, PyObject* exception) noexcept {
+  if (!request.recording || request.ended || exception == nullptr) return;
+  record_exception(span_of(request), exception, true, true);
+}
+
+void annotate_queries(Hooks& hooks, SpanObject* span) noexcept {
+  if (span == nullptr || span->span == nullptr || !span->span->is_recording()) return;
+  try {
+    trace::annotate_n_plus_one(*span->span, span->span->local_root()->n_plus_one());
+  } catch (...) {
+    hook_failed(hooks, "noting repeated queries");
+  }
+}
+
+void close_request(RequestObject& request) noexcept {
+  if (request.ended) return;
+  request.ended = true;
+  if (!request.recording) return;
+  annotate_queries(*request.hooks, span_of(request));
+  end_span(span_of(request));
+}
+
+PyObject* handle_wsgi(HookFunction& hook, const HookCall& call) {
+  Hooks& hooks = *hook.hooks;
+  const Ref made = begin_request(hooks, call.argument(1, "environ"), nullptr);
+  PyObject* result = call_original(hook, call);
+  if (!made) return result;
+  auto& request = *reinterpret_cast<RequestObject*>(made.get());
+  leave_request(request);
+  SavedException saved;
+  if (result == nullptr) {
+    request_failed(request, saved.value());
+    close_request(request);
+  } else if (!request.attached) {
+    request_answered(request, nullptr, result);  // a handler with its own get_response()
+    if (!request.attached) close_request(request);
+  }
+  return result;
+}
+
+PyObject* handle_get_response(HookFunction& hook, const HookCall& call) {
+  Hooks& hooks = *hook.hooks;
+  PyObject* http_request = call.argument(1, "request");
+  if (http_request == nullptr) return call_original(hook, call);
+  RequestObject* open = current_request(hooks);
+  const bool ours = open != nullptr && !open->answering;
+  Ref made;
+  if (ours) {
+    made = Ref::share(reinterpret_cast<PyObject*>(open));
+  } else {
+    const Ref environ = attribute_of(http_request, hooks.n_meta.get());
+    made = begin_request(hooks, environ.get(), http_request);
+  }
+  if (!made) return call_original(hook, call);
+  auto& request = *reinterpret_cast<RequestObject*>(made.get());
+  request.answering = true;
+  if (request.recording) {
+    call_user_hook(hooks, hooks.n_request_hook.get(), request.span->get(), http_request, nullptr);
+  }
+  PyObject* result = call_original(hook, call);
+  if (!ours) leave_request(request);
+  SavedException saved;
+  if (result != nullptr) {
+    request_answered(request, http_request, result);
+  } else if (!ours) {
+    request_failed(request, saved.value());
+  }
+  if (!ours && !request.attached) close_request(request);
+  return result;
+}
+
+// BaseHandler.resolve_request(request): the route names the span.
+PyObject* handle_resolve(HookFunction& hook, const HookCall& call) {
+  PyObject* match = call_original(hook, call);
+  Hooks& hooks = *hook.hooks;
+  SpanObject* span = match == nullptr ? nullptr : request_span(hooks);
+  if (span == nullptr || !hooks.route_name) return match;
+  const Ref route = attribute_of(match, hooks.n_route.get());
+  if (!route || !PyUnicode_Check(route.get())) return match;
+  Ref normal = Ref::share(item_of(hooks.routes.get(), route.get()));
+  if (!normal) {
+    normal = Ref::take(PyObject_CallOneArg(hooks.route_name.get(), route.get()));
+    if (!normal || PyDict_SetItem(hooks.routes.get(), route.get(), normal.get()) < 0) {
+      hook_failed(hooks, "reading a route");
+      return match;
+    }
+  }
+  const Utf8 text(normal.get());
+  std::string name;
+  span->span->read([&](const trace::RecordView& record) { name = record.name(); });
+  if (known_method(name) || name == "HTTP") {  // else the application has named it already
+    span->span->update_name(name.append(" ").append(text.view()));
+  }
+  span->span->set_attribute("http.route", text_value(text.view()));
+  return match;
+}
+
+// response_for_exception(request, exc): what Django makes a 500 of is the request's exception.
+PyObject* handle_exception_response(HookFunction& hook, const HookCall& call) {
+  PyObject* response = call_original(hook, call);
+  Hooks& hooks = *hook.hooks;
+  RequestObject* request = current_request(hooks);
+  PyObject* exception = call.argument(1, "exc");
+  if (request == nullptr || response == nullptr || exception == nullptr) return response;
+  const Ref status = attribute_of(response, hooks.n_status_code.get());
+  const long code = status && PyLong_Check(status.get()) ? PyLong_AsLong(status.get()) : 0;
+  if (code >= 500) request_failed(*request, exception);
+  return response;
+}
+
+PyObject* begin_request_span(PyObject* module, PyObject* http_request) {
+  ModuleState* state = module_state(module);
+  if (state == nullptr || !state->hooks) return nullptr;
+  auto& hooks = static_cast<Hooks&>(*state->hooks);
+  RequestObject* open = current_request(hooks);
+  if (open != nullptr && !open->answering) Py_RETURN_NONE;
+  const Ref environ = attribute_of(http_request, hooks.n_meta.get());
+  Ref made = begin_request(hooks, environ.get(), http_request);
+  if (!made) Py_RETURN_NONE;
+  auto& request = *reinterpret_cast<RequestObject*>(made.get());
+  request.answering = true;
+  if (request.recording) {
+    call_user_hook(hooks, hooks.n_request_hook.get(), request.span->get(), http_request, nullptr);
+  }
+  return made.release();
+}
+
+bool add_request_types(PyObject* module, Hooks& hooks) noexcept {
+  PyObject* request = PyType_FromModuleAndSpec(module, &request_spec, nullptr);
+  PyObject* stream = PyType_FromModuleAndSpec(module, &stream_spec, nullptr);
+  hooks.request_type = reinterpret_cast<PyTypeObject*>(request);
+  hooks.stream_type = reinterpret_cast<PyTypeObject*>(stream);
+  return request != nullptr && stream != nullptr;
+}
+
+}  // namespace nuages::python

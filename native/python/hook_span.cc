@@ -1,0 +1,364 @@
+#include "python/hook_span.h"
+
+#include <cstring>
+
+#include "python/convert.h"
+
+namespace nuages::python {
+namespace {
+
+constexpr const char* kCapsuleName = "nuages.span_template";
+
+using trace::int_value;
+using trace::text_value;
+
+void destroy_template(PyObject* capsule) {
+  delete static_cast<SpanTemplate*>(PyCapsule_GetPointer(capsule, kCapsuleName));
+}
+
+// Innermost spans of the thread, to tell an inner seam of the same thing from a new one. Compared
+// with the current span, so another greenlet's value can at worst not match.
+struct Innermost {
+  const void* span = nullptr;
+  const void* object = nullptr;  // the template or serializer at work
+};
+thread_local Innermost rendering;
+thread_local Innermost serializing;
+
+class InnermostScope {
+ public:
+  InnermostScope(Innermost& place, const void* span, const void* object) noexcept
+      : place_(place), saved_(place) {
+    place = {span, object};
+  }
+  ~InnermostScope() { place_ = saved_; }
+  InnermostScope(const InnermostScope&) = delete;
+  InnermostScope& operator=(const InnermostScope&) = delete;
+
+ private:
+  Innermost& place_;
+  Innermost saved_;
+};
+
+PyObject* call_templated(HookFunction& hook, const HookCall& call, std::string_view name,
+                         const SpanTemplate& shape) {
+  CallSpan span(*hook.hooks);
+  SpanSpec spec;
+  spec.name = name;
+  spec.attributes = shape.attributes;
+  if (!span.start(hook.hooks->n_django.get(), spec)) return call_original(hook, call);
+  PyObject* result = call_original(hook, call);
+  span.finish(result, true);
+  return result;
+}
+
+PyObject* render(HookFunction& hook, const HookCall& call, PyObject* self) {
+  Hooks& hooks = *hook.hooks;
+  const Ref name_object = attribute_of(self, hooks.n_name.get());
+  const bool named = name_object && PyUnicode_Check(name_object.get());
+  const Utf8 name(named ? name_object.get() : Py_None);
+  const std::string_view shown = named ? name.view() : "<template>";
+  const trace::AttributeView attributes[] = {
+      {"nuages.kind", text_value("template")},
+      {"django.template.name", text_value(shown)},
+      {"django.template.engine", text_value("django")},
+  };
+  CallSpan span(hooks);
+  SpanSpec spec;
+  spec.name = shown;
+  spec.attributes = attributes;
+  if (!span.start(hooks.n_django.get(), spec)) return call_original(hook, call);
+  const InnermostScope scope(rendering, span.span(), self);
+  PyObject* result = call_original(hook, call);
+  span.finish(result);
+  return result;
+}
+
+}  // namespace
+
+std::string_view SpanTemplate::name_for(std::string_view method) const noexcept {
+  for (const auto& [key, value] : names) {
+    if (key == method) return value;
+  }
+  return name;
+}
+
+const SpanTemplate* span_template(PyObject* capsule) noexcept {
+  if (capsule == nullptr || !PyCapsule_IsValid(capsule, kCapsuleName)) return nullptr;
+  return static_cast<const SpanTemplate*>(PyCapsule_GetPointer(capsule, kCapsuleName));
+}
+
+PyObject* make_span_template(PyObject* /*module*/, PyObject* arguments) {
+  PyObject *name = nullptr, *attributes = nullptr, *names = Py_None;
+  if (!PyArg_ParseTuple(arguments, "UO!|O", &name, &PyDict_Type, &attributes, &names)) {
+    return nullptr;
+  }
+  auto shape = std::make_unique<SpanTemplate>();
+  shape->name = Utf8(name).view();
+  PyObject *key = nullptr, *value = nullptr;
+  Py_ssize_t position = 0;
+  while (PyDict_Next(attributes, &position, &key, &value)) {
+    const std::string_view key_text = shape->texts.emplace_back(Utf8(key).view());
+    if (PyLong_Check(value)) {
+      const long long number = PyLong_AsLongLong(value);
+      if (number == -1 && PyErr_Occurred()) return nullptr;
+      shape->attributes.push_back({key_text, int_value(number)});
+    } else {
+      shape->attributes.push_back(
+          {key_text, text_value(shape->texts.emplace_back(Utf8(value).view()))});
+    }
+  }
+  if (PyDict_Check(names)) {
+    position = 0;
+    while (PyDict_Next(names, &position, &key, &value)) {
+      shape->names.emplace_back(Utf8(key).view(), Utf8(value).view());
+    }
+  }
+  PyObject* capsule = PyCapsule_New(shape.get(), kCapsuleName, destroy_template);
+  if (capsule != nullptr) shape.release();
+  return capsule;
+}
+
+bool CallSpan::start(PyObject* scope, const SpanSpec& spec) noexcept {
+  TracerObject* tracer = hook_tracer(hooks_.module, scope);
+  if (tracer == nullptr) return false;
+  span_ = start_span(*tracer, spec);
+  if (!span_) {
+    hook_failed(hooks_, "starting a span");
+    return false;
+  }
+  if (!activate(hooks_.module, span_.get(), activation_)) {
+    hook_failed(hooks_, "making a span current");  // it is still ended by finish()
+  }
+  return true;
+}
+
+void CallSpan::note(PyObject* exception) noexcept {
+  if (span_) record_escaped(hooks_, span(), exception);
+}
+
+void CallSpan::finish(PyObject* result, bool share_attributes) noexcept {
+  if (!span_) return;
+  deactivate(hooks_.module, activation_);
+  {
+    SavedException saved;
+    if (result == nullptr) record_escaped(hooks_, span(), saved.value());
+    if (share_attributes) share_user_attributes(hooks_, span());
+    end_span(span());
+  }
+  const ErrorGuard guard;  // dropping the span object may run a finaliser
+  span_.reset();
+}
+
+void record_escaped(Hooks& hooks, SpanObject* span, PyObject* exception) noexcept {
+  if (exception == nullptr || span == nullptr || span->span == nullptr) return;
+  bool client = false;
+  if (hooks.client_errors && PyTuple_Check(hooks.client_errors.get())) {
+    const int matches = PyObject_IsInstance(exception, hooks.client_errors.get());
+    if (matches < 0) PyErr_Clear();
+    client = matches > 0;
+  }
+  record_exception(span, exception, true, !client);
+}
+
+void share_user_attributes(Hooks& hooks, SpanObject* span) noexcept {
+  SpanObject* target = request_span(hooks);
+  if (target == nullptr || target == span || target->span == nullptr || span->span == nullptr)
+    return;
+  span->span->read([&](const trace::RecordView& record) {
+    for (const trace::AttributeView& attribute : record.attributes()) {
+      const std::string_view key = attribute.key;
+      if (key.starts_with("nuages.") || key.starts_with("code.")) continue;  // the hook's own
+      target->span->set_attribute(key, attribute.value);
+    }
+  });
+}
+
+PyObject* handle_span(HookFunction& hook, const HookCall& call) {
+  const SpanTemplate* shape = span_template(hook.data);
+  if (shape == nullptr || current_parent(*hook.hooks).kind != ParentKind::kOurs) {
+    return call_original(hook, call);
+  }
+  return call_templated(hook, call, shape->name, *shape);
+}
+
+PyObject* handle_view(HookFunction& hook, const HookCall& call) {
+  const SpanTemplate* shape = span_template(hook.data);
+  if (shape == nullptr || current_parent(*hook.hooks).kind != ParentKind::kOurs) {
+    return call_original(hook, call);
+  }
+  std::string_view name = shape->name;
+  Ref method;
+  if (PyObject* request = call.positional(0); request != nullptr && !shape->names.empty()) {
+    method = attribute_of(request, hook.hooks->n_method.get());
+    if (method && PyUnicode_Check(method.get())) name = shape->name_for(Utf8(method.get()).view());
+  }
+  return call_templated(hook, call, name, *shape);
+}
+
+// make_view_atomic(handler, view): the view that Django is about to call comes back hooked.
+// data: (cache, describe); the cache maps a view to its template, or to a function that makes the
+// coroutine shim, or to None.
+PyObject* handle_view_seam(HookFunction& hook, const HookCall& call) {
+  PyObject* result = call_original(hook, call);
+  PyObject* view = call.argument(1, "view");
+  if (result == nullptr || view == nullptr) return result;
+  Hooks& hooks = *hook.hooks;
+  if (current_parent(hooks).kind != ParentKind::kOurs) return result;
+  if (hook.data == nullptr || !PyTuple_Check(hook.data) || PyTuple_GET_SIZE(hook.data) != 2)
+    return result;
+  PyObject* cache = PyTuple_GET_ITEM(hook.data, 0);
+  Ref shape = Ref::share(PyDict_GetItemWithError(cache, view));
+  if (!shape) {
+    PyErr_Clear();  // not hashable
+    shape = Ref::take(PyObject_CallOneArg(PyTuple_GET_ITEM(hook.data, 1), view));
+    if (!shape) {
+      hook_failed(hooks, "describing a view");
+      return result;
+    }
+    if (PyDict_GET_SIZE(cache) > 4096) PyDict_Clear(cache);  // views made per request
+    if (PyDict_SetItem(cache, view, shape.get()) < 0) PyErr_Clear();
+  }
+  if (shape.get() == Py_None) return result;
+  PyObject* hooked = PyCapsule_CheckExact(shape.get())
+                         ? new_hook(hooks, result, handle_view, shape.get(), false)
+                         : PyObject_CallOneArg(shape.get(), result);
+  if (hooked == nullptr) {
+    hook_failed(hooks, "hooking a view");
+    return result;
+  }
+  Py_DECREF(result);
+  return hooked;
+}
+
+// save(), is_valid() and data of DRF serializers. A call inside the same serializer's call is
+// super() at work, and `data` of a nested serializer is part of the outer one.
+PyObject* handle_serializer(HookFunction& hook, const HookCall& call) {
+  Hooks& hooks = *hook.hooks;
+  const SpanTemplate* shape = span_template(hook.data);
+  PyObject* self = call.positional(0);
+  const Parent parent = current_parent(hooks);
+  if (shape == nullptr || self == nullptr || parent.kind != ParentKind::kOurs) {
+    return call_original(hook, call);
+  }
+  if (serializing.span == parent.object.get() &&
+      (serializing.object == self || shape->name == "serializer.data")) {
+    return call_original(hook, call);
+  }
+  std::vector<trace::AttributeView> attributes = shape->attributes;
+  const char* type_name = Py_TYPE(self)->tp_name;
+  if (const char* dot = std::strrchr(type_name, '.')) type_name = dot + 1;
+  attributes.push_back({"drf.serializer", text_value(type_name)});
+  CallSpan span(hooks);
+  SpanSpec spec;
+  spec.name = shape->name;
+  spec.attributes = attributes;
+  if (!span.start(hooks.n_rest.get(), spec)) return call_original(hook, call);
+  const InnermostScope scope(serializing, span.span(), self);
+  PyObject* result = call_original(hook, call);
+  span.finish(result);
+  return result;
+}
+
+PyObject* handle_template_render(HookFunction& hook, const HookCall& call) {
+  PyObject* self = call.positional(0);
+  if (self == nullptr || current_parent(*hook.hooks).kind != ParentKind::kOurs) {
+    return call_original(hook, call);
+  }
+  return render(hook, call, self);
+}
+
+// Template._render is called by render(), which has its span already, and for the parents of
+// {% extends %}, which have not.
+PyObject* handle_template_body(HookFunction& hook, const HookCall& call) {
+  PyObject* self = call.positional(0);
+  const Parent parent = current_parent(*hook.hooks);
+  if (self == nullptr || parent.kind != ParentKind::kOurs ||
+      (rendering.span == parent.object.get() && rendering.object == self)) {
+    return call_original(hook, call);
+  }
+  return render(hook, call, self);
+}
+
+// data: (begin, end). begin(args, kwargs) may change kwargs in place and returns a state or None;
+// end(state, result, exception) is called in any case unless the state is None.
+PyObject* handle_around(HookFunction& hook, const HookCall& call) {
+  Hooks& hooks = *hook.hooks;
+  const Py_ssize_t count = call.count();
+  Ref args = Ref::take(PyTuple_New(count));
+  Ref kwargs = Ref::take(PyDict_New());
+  bool packed = args && kwargs && hook.data != nullptr && PyTuple_Check(hook.data);
+  for (Py_ssize_t i = 0; packed && i < count; ++i) {
+    Py_INCREF(call.args[i]);
+    PyTuple_SET_ITEM(args.get(), i, call.args[i]);
+  }
+  const Py_ssize_t named = call.keywords == nullptr ? 0 : PyTuple_GET_SIZE(call.keywords);
+  for (Py_ssize_t i = 0; packed && i < named; ++i) {
+    packed =
+        PyDict_SetItem(kwargs.get(), PyTuple_GET_ITEM(call.keywords, i), call.args[count + i]) == 0;
+  }
+  if (!packed) {
+    hook_failed(hooks, "reading the arguments of a hooked call");
+    return call_original(hook, call);
+  }
+  const Ref state = Ref::take(PyObject_CallFunctionObjArgs(PyTuple_GET_ITEM(hook.data, 0),
+                                                           args.get(), kwargs.get(), nullptr));
+  if (!state) hook_failed(hooks, "before a hooked call");
+  PyObject* result = PyObject_Call(hook.original, args.get(), kwargs.get());
+  if (state && state.get() != Py_None) {
+    SavedException saved;
+    PyObject* exception = result == nullptr ? saved.value() : nullptr;
+    const Ref done = Ref::take(PyObject_CallFunctionObjArgs(
+        PyTuple_GET_ITEM(hook.data, 1), state.get(), result == nullptr ? Py_None : result,
+        exception == nullptr ? Py_None : exception, nullptr));
+    if (!done) hook_failed(hooks, "after a hooked call");
+  }
+  return result;
+}
+
+namespace {
+
+constexpr const char* kOpenName = "nuages.open_span";
+
+void destroy_open(PyObject* capsule) {
+  auto* span = static_cast<CallSpan*>(PyCapsule_GetPointer(capsule, kOpenName));
+  if (span == nullptr) return;
+  const ErrorGuard guard;
+  span->finish(Py_None);  // a coroutine that was dropped
+  delete span;
+}
+
+}  // namespace
+
+// enter_span(template) -> opaque or None: for the coroutine shims, whose Python code awaits
+// between.
+PyObject* enter_span(PyObject* module, PyObject* capsule) {
+  ModuleState* state = module_state(module);
+  if (state == nullptr || !state->hooks) return nullptr;
+  auto& hooks = static_cast<Hooks&>(*state->hooks);
+  const SpanTemplate* shape = span_template(capsule);
+  if (shape == nullptr || current_parent(hooks).kind != ParentKind::kOurs) Py_RETURN_NONE;
+  auto span = std::make_unique<CallSpan>(hooks);
+  SpanSpec spec;
+  spec.name = shape->name;
+  spec.attributes = shape->attributes;
+  if (!span->start(hooks.n_django.get(), spec)) Py_RETURN_NONE;
+  PyObject* opened = PyCapsule_New(span.get(), kOpenName, destroy_open);
+  if (opened != nullptr) span.release();
+  return opened;
+}
+
+// leave_span(opaque, exception or None, share)
+PyObject* leave_span(PyObject* /*module*/, PyObject* arguments) {
+  PyObject *opened = nullptr, *exception = nullptr;
+  int share = 0;
+  if (!PyArg_ParseTuple(arguments, "OOp", &opened, &exception, &share)) return nullptr;
+  if (PyCapsule_IsValid(opened, kOpenName)) {
+    auto* span = static_cast<CallSpan*>(PyCapsule_GetPointer(opened, kOpenName));
+    if (exception != Py_None) span->note(exception);
+    span->finish(Py_None, share != 0);
+  }
+  Py_RETURN_NONE;
+}
+
+}  // namespace nuages::python

@@ -1,0 +1,65 @@
+// CallSpan: a span around one call of an original; SpanTemplate: what such spans have in common.
+//
+// Spans of hooks are started only below a recording span of ours, unless a hook may start a trace
+// (requests, tasks, queries): an unsampled or excluded request costs one look at the current span.
+#pragma once
+
+#include <deque>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "python/context.h"
+#include "python/hook_function.h"
+#include "python/hook_state.h"
+
+namespace nuages::python {
+
+// Name and attributes, converted once. Made by `_native.span_template(name, attributes, names)`;
+// `names` maps an HTTP method to the name of the view's span for it.
+struct SpanTemplate {
+  std::string name;
+  std::vector<std::pair<std::string, std::string>> names;
+  std::deque<std::string> texts;  // what the views below point into
+  std::vector<trace::AttributeView> attributes;
+
+  std::string_view name_for(std::string_view method) const noexcept;
+};
+
+// The template in a capsule; null (and no Python error) for anything else.
+const SpanTemplate* span_template(PyObject* capsule) noexcept;
+
+class CallSpan {
+ public:
+  explicit CallSpan(Hooks& hooks) noexcept : hooks_(hooks) {}
+  CallSpan(const CallSpan&) = delete;
+  CallSpan& operator=(const CallSpan&) = delete;
+
+  // Starts the span in the scope and makes it current. False: go on without.
+  bool start(PyObject* scope, const SpanSpec& spec) noexcept;
+  // Ends it after the original came back; with a null result the pending exception is recorded and
+  // stays pending. Attributes that the application set go to the request's span as well if asked.
+  void finish(PyObject* result, bool share_attributes = false) noexcept;
+  // Records an exception that is not pending.
+  void note(PyObject* exception) noexcept;
+
+  SpanObject* span() const noexcept { return reinterpret_cast<SpanObject*>(span_.get()); }
+
+ private:
+  Hooks& hooks_;
+  Ref span_;
+  Activation activation_;
+};
+
+// Records an exception that left the span's call: ERROR, except for the classes that Django answers
+// with a 4xx.
+void record_escaped(Hooks& hooks, SpanObject* span, PyObject* exception) noexcept;
+
+// Copies the attributes that the application set on a hook's span to the span of the request.
+void share_user_attributes(Hooks& hooks, SpanObject* span) noexcept;
+
+// The span of the request being served; null when there is none. Borrowed, valid under the GIL.
+SpanObject* request_span(Hooks& hooks) noexcept;
+
+}  // namespace nuages::python

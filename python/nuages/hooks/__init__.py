@@ -1,0 +1,81 @@
+"""Hooks: what makes Django, Django REST framework and Celery tell about themselves without a change in the application.
+
+One module per target, each with ``available()`` / ``install()`` / ``uninstall()``. ``install_all()`` installs every hook whose library has been
+imported; it is idempotent and costs a few dictionary look-ups when there is nothing to do, so the import finder calls it again after each
+import named in ``TRIGGERS``. ``uninstall_all()`` puts every original back, by identity; where somebody else has wrapped our hook meanwhile,
+the hook stays in place and passes through.
+"""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from collections.abc import Iterable
+from types import ModuleType
+from typing import Any, Callable, Optional
+
+from nuages import settings
+from nuages.hooks import support
+
+NAMES = ("request", "middleware", "view", "orm", "transaction", "template", "serializer", "celery")
+# Modules after whose import install_all() has something new to do. Django's packages import each other without settings, so its root is
+# enough; DRF reads settings at import and Celery may still have to patch for gevent, so for those we wait until they are there by themselves.
+TRIGGERS = ("django", "rest_framework.serializers", "celery.app")
+
+_lock = threading.RLock()
+_installed: dict[str, ModuleType] = {}
+
+
+def install_all(names: Optional[Iterable[str]] = None) -> tuple[str, ...]:
+    """Installs what can be installed now and is not yet; returns the names that this call installed. Never raises."""
+    chosen = _chosen(names)
+    done = []
+    with _lock:
+        for name in NAMES:
+            if name not in chosen or name in _installed:
+                continue
+            try:
+                module = importlib.import_module(f"nuages.hooks.{name}")
+                if not module.available():
+                    continue
+                module.install()
+            except Exception:
+                support.failed(f"installing the {name} hook")
+                continue
+            _installed[name] = module
+            done.append(name)
+    support.refresh()
+    return tuple(done)
+
+
+def uninstall_all() -> None:
+    with _lock:
+        for name in reversed(list(_installed)):
+            try:
+                _installed.pop(name).uninstall()
+            except Exception:
+                support.failed(f"removing the {name} hook")
+
+
+def installed() -> tuple[str, ...]:
+    return tuple(_installed)
+
+
+def set_request_hooks(
+    request_hook: Optional[Callable[[Any, Any], None]] = None, response_hook: Optional[Callable[[Any, Any, Any], None]] = None
+) -> None:
+    """``DjangoInstrumentor().instrument(request_hook=..., response_hook=...)``: called with (span, request) and (span, request, response)."""
+    support.request_options["request_hook"] = request_hook
+    support.request_options["response_hook"] = response_hook
+
+
+def _chosen(names: Optional[Iterable[str]]) -> frozenset[str]:
+    wanted = tuple(settings.get("hooks") if names is None else names)
+    if "none" in wanted:
+        return frozenset()
+    if "all" in wanted:
+        return frozenset(NAMES)
+    unknown = sorted(set(wanted) - set(NAMES))
+    if unknown:
+        support.say_once(f"unknown hook {unknown[0]!r} in NUAGES_HOOKS; known are: all, none, {', '.join(NAMES)}")
+    return frozenset(wanted)

@@ -1,0 +1,244 @@
+"""What every hook module uses: replacing and restoring attributes, errors that never reach the application, the place of a query."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import sys
+import sysconfig
+import weakref
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any, Callable, Optional
+
+from nuages import _native, settings
+
+logger = logging.getLogger("nuages")
+
+hook = _native.hook
+
+# Read by the native request hook at each request, so changes take effect at once.
+request_options: dict[str, Any] = {"request_hook": None, "response_hook": None, "excluded": None}
+
+_said: set[str] = set()
+
+
+def say_once(message: str) -> None:
+    if message not in _said:
+        _said.add(message)
+        logger.error("%s", message)
+
+
+def failed(place: str) -> None:
+    """Call from an except block: counts the error, logs it the first time. The application goes on untraced at that place."""
+    _native.hook_failed(place)
+    if place not in _said:
+        _said.add(place)
+        logger.exception("nuages failed while %s; the application is not affected", place)
+
+
+def loaded(name: str) -> bool:
+    """The module is imported and its body has run to the end."""
+    module = sys.modules.get(name)
+    return module is not None and not getattr(getattr(module, "__spec__", None), "_initializing", False)
+
+
+class Patches:
+    """Attributes replaced by one hook module, put back in reverse order.
+
+    An attribute that somebody else has wrapped since is left alone: our hook inside their wrapper is switched to pass-through instead.
+    """
+
+    def __init__(self) -> None:
+        self._done: list[tuple[Callable[[], Any], str, Any, Any, bool]] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._done)
+
+    def replace(self, owner: Any, name: str, kind: str, data: Any = None) -> None:
+        """Puts a native hook around `owner.name`; a property gets one around its getter."""
+        own = vars(owner).get(name, _ABSENT)
+        original = getattr(owner, name) if own is _ABSENT else own
+        if isinstance(original, property):
+            replacement: Any = property(hook(original.fget, kind, data), original.fset, original.fdel, original.__doc__)
+        else:
+            replacement = hook(original, kind, data)
+        self.put(owner, name, replacement)
+
+    def put(self, owner: Any, name: str, replacement: Any, weak: bool = False) -> None:
+        own = vars(owner).get(name, _ABSENT)
+        setattr(owner, name, replacement)
+        find: Callable[[], Any] = weakref.ref(owner) if weak else (lambda: owner)
+        self._done.append((find, name, replacement, own, own is not _ABSENT))
+
+    def undo(self) -> None:
+        for find, name, replacement, original, was_own in reversed(self._done):
+            owner = find()
+            _pass_through(replacement)
+            if owner is None or vars(owner).get(name) is not replacement:
+                continue
+            if was_own:
+                setattr(owner, name, original)
+            else:
+                delattr(owner, name)
+        self._done.clear()
+
+
+_ABSENT = object()
+
+
+def _pass_through(replacement: Any) -> None:
+    target = replacement.fget if isinstance(replacement, property) else replacement
+    if isinstance(target, _native.HookFunction):
+        target.nuages_enabled = False
+
+
+@contextlib.contextmanager
+def span(shape: Any, share: bool = False) -> Iterator[None]:
+    """A span of the template around an `await` in one of our coroutine shims."""
+    opened = _native.enter_span(shape)
+    try:
+        yield
+    except BaseException as error:
+        _native.leave_span(opened, error, share)
+        raise
+    _native.leave_span(opened, None, share)
+
+
+# ---- excluded URLs ----
+
+
+class UrlFilter:
+    """Which requests make no span. Plain entries match whole path segments anywhere in the path; entries with regular-expression
+    characters are searched in the path and in the full URL, as the official instrumentation does."""
+
+    def __init__(self, entries: tuple[str, ...]) -> None:
+        self.entries = entries
+        plain, patterns = [], []
+        for entry in entries:
+            text = entry.strip().strip("/")
+            if not text:
+                continue
+            if not re.search(r"[\\^$*+?()\[\]{}|]", entry):
+                plain.append(re.escape(text))
+                continue
+            try:
+                patterns.append(re.compile(entry.strip()))
+            except re.error as error:
+                say_once(f"the excluded URL pattern {entry!r} is not a valid regular expression ({error}); it is ignored")
+        self.plain = re.compile(f"(?:^|/)(?:{'|'.join(plain)})(?:/|$)") if plain else None
+        self.patterns = patterns
+
+    def __call__(self, path: str, url: str) -> bool:
+        if self.plain is not None and self.plain.search(path):
+            return True
+        return any(pattern.search(path) or pattern.search(url) for pattern in self.patterns)
+
+
+def refresh() -> None:
+    """Reads settings again that may have come later than the hooks."""
+    entries = tuple(settings.get("excluded_urls"))
+    current = request_options["excluded"]
+    if not entries:
+        request_options["excluded"] = None
+    elif current is None or current.entries != entries:
+        request_options["excluded"] = UrlFilter(entries)
+
+
+# ---- the place of a repeated query ----
+
+_LIBRARY_PARTS = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
+
+
+def _package_folders() -> tuple[str, ...]:
+    folders = {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), os.path.dirname(os.path.dirname(__file__))}
+    for name in ("django", "rest_framework", "celery", "kombu", "billiard", "opentelemetry.trace", "opentelemetry.sdk"):
+        module = sys.modules.get(name)
+        file = getattr(module, "__file__", None)
+        if file:
+            folders.add(os.path.dirname(file))
+    return tuple(folder + os.sep for folder in folders if folder)
+
+
+def call_site() -> Optional[tuple[str, int, str, str, str]]:
+    """(file, line, function, relation, suggestion) of the application code that runs the query now being executed.
+
+    Called by the native query hook, only from a statement's third repeat. The application's code is the first frame outside installed
+    packages, else the first outside Django and its like. Relation and suggestion come from what Django's own frames hold meanwhile.
+    """
+    folders = _package_folders()
+    relation = suggestion = ""
+    fallback: Optional[FrameType] = None
+    frame: Optional[FrameType] = sys._getframe(1)
+    while frame is not None:
+        name = frame.f_code.co_filename
+        if name.startswith(folders) or name.startswith("<"):
+            if not suggestion and name.endswith(_TELLING_FILES):
+                relation, suggestion = _explain(frame)
+        elif any(part in name for part in _LIBRARY_PARTS):
+            fallback = fallback or frame
+        else:
+            break
+        frame = frame.f_back
+    found = frame or fallback
+    if found is None:
+        return None
+    code = found.f_code
+    return code.co_filename, found.f_lineno or 0, getattr(code, "co_qualname", code.co_name), relation, suggestion
+
+
+_TELLING_FILES = tuple(os.path.join("django", "db", "models", *parts) for parts in (("fields", "related_descriptors.py"), ("query.py",), ("base.py",)))
+_BY_METHOD = {
+    "get": "in_bulk()",
+    "count": "annotate(Count(...))",
+    "exists": "annotate(Exists(...))",
+    "create": "bulk_create()",
+    "save": "bulk_update()",
+}
+
+
+def _explain(frame: FrameType) -> tuple[str, str]:
+    function = frame.f_code.co_name
+    if function not in _BY_METHOD and function not in ("get_object", "__get__", "_fetch_all", "iterator"):
+        return "", ""
+    owner = frame.f_locals.get("self")
+    try:
+        if function == "get_object":
+            field = owner.field  # type: ignore[union-attr]
+            return f"{field.model.__name__}.{field.name}", f'select_related("{field.name}")'
+        if function == "__get__":
+            related = owner.related  # type: ignore[union-attr]
+            name = related.get_accessor_name()
+            return f"{related.model.__name__}.{name}", f'select_related("{name}")'
+        if function == "get" and frame.f_back is not None and frame.f_back.f_code.co_name in ("get_object", "__get__"):
+            return "", ""  # a lazy load: the next frame knows more
+        relation = _manager_relation(owner)
+        if relation:
+            return ".".join(relation), f'prefetch_related("{relation[1]}")'
+        if function in _BY_METHOD and not (frame.f_back is not None and frame.f_back.f_code.co_filename == frame.f_code.co_filename):
+            return "", _BY_METHOD[function]
+    except Exception:
+        failed("explaining a repeated query")
+    return "", ""
+
+
+def _manager_relation(queryset: Any) -> Optional[tuple[str, str]]:
+    """(model, accessor) when the queryset came from a related manager such as `author.books` or `book.tags`."""
+    known = getattr(queryset, "_known_related_objects", None)
+    if known:
+        field = next(iter(known))
+        return field.related_model.__name__, field.remote_field.get_accessor_name()
+    instance = getattr(queryset, "_hints", {}).get("instance")
+    if instance is None:
+        return None
+    tables = set(queryset.query.alias_map) | {getattr(join, "table_name", "") for join in queryset.query.alias_map.values()}
+    options = instance._meta
+    for field in options.many_to_many:
+        if field.related_model is queryset.model and field.remote_field.through._meta.db_table in tables:
+            return type(instance).__name__, field.name
+    for related in options.related_objects:
+        if related.many_to_many and related.related_model is queryset.model and related.through._meta.db_table in tables:
+            return type(instance).__name__, related.get_accessor_name()
+    return None

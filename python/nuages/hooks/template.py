@@ -1,0 +1,23 @@
+"""Templates: one span per rendering, named after the template. Includes go through `render()`, parents of `{% extends %}` through `_render()`;
+the native hooks know when the second is only the first at work."""
+
+from __future__ import annotations
+
+from nuages.hooks import support
+
+_patches = support.Patches()
+
+
+def available() -> bool:
+    return support.loaded("django")
+
+
+def install() -> None:
+    from django.template.base import Template
+
+    _patches.replace(Template, "render", "template_render")
+    _patches.replace(Template, "_render", "template_body")
+
+
+def uninstall() -> None:
+    _patches.undo()

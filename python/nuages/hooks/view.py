@@ -1,0 +1,104 @@
+"""Views: one span around what `BaseHandler.make_view_atomic` hands to Django, so `resolver_match.func` stays the user's own function.
+
+The span is named after what the user wrote: `catalog.views.book_list`, `BookCreateView.post`, `BookViewSet.create`. Authentication,
+permission checks and the handler of DRF run inside it. Coroutine views get a real `async def` around them.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from typing import Any, Callable, Optional
+
+from nuages import _native
+from nuages.hooks import support
+
+_patches = support.Patches()
+_cache: dict[Any, Any] = {}
+
+
+def available() -> bool:
+    return support.loaded("django")
+
+
+def install() -> None:
+    from django.core.handlers import base
+
+    _cache.clear()
+    _patches.replace(base.BaseHandler, "make_view_atomic", "view_seam", (_cache, describe))
+
+
+def uninstall() -> None:
+    _patches.undo()
+    _cache.clear()
+
+
+def describe(view: Callable[..., Any]) -> Any:
+    """Called once per view, at its first request: by then the URLconf has imported everything, DRF included."""
+    from asgiref.sync import iscoroutinefunction
+
+    from nuages import hooks
+
+    hooks.install_all()
+    shape = template(view)
+    if not iscoroutinefunction(view):
+        return shape
+
+    def make(wrapped: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(wrapped)
+        async def traced(*args: Any, **kwargs: Any) -> Any:
+            with support.span(shape, share=True):
+                return await wrapped(*args, **kwargs)
+
+        return traced
+
+    return make
+
+
+def template(view: Callable[..., Any]) -> Any:
+    owner = getattr(view, "cls", None) or getattr(view, "view_class", None)
+    names: dict[str, str] = {}
+    if not isinstance(owner, type):
+        target = inspect.unwrap(view)
+        while isinstance(target, functools.partial):
+            target = inspect.unwrap(target.func)
+        module = str(getattr(target, "__module__", "") or "")
+        function = str(getattr(target, "__qualname__", None) or type(target).__name__)
+        return _native.span_template(f"{module}.{function}" if module else function, _code(target, module, function))
+    if owner.__qualname__ == "WrappedAPIView":  # @api_view: a class made around a function
+        function = owner.__name__
+        return _native.span_template(f"{owner.__module__}.{function}", _code(_api_function(owner), owner.__module__, function))
+    actions = getattr(view, "actions", None)
+    methods = dict(actions) if isinstance(actions, dict) else {name: name for name in owner.http_method_names if hasattr(owner, name)}  # type: ignore[attr-defined]
+    if "get" in methods:
+        methods.setdefault("head", methods["get"])
+    for method, action in methods.items():
+        names[method.upper()] = f"{owner.__name__}.{action}"
+    single = next(iter(set(methods.values()) - {"options"})) if len(set(methods.values()) - {"options"}) == 1 else ""
+    attributes = _code(getattr(owner, single, owner) if single else owner, f"{owner.__module__}.{owner.__qualname__}", single or "dispatch")
+    return _native.span_template(owner.__name__, attributes, names)
+
+
+def _api_function(owner: type) -> Any:
+    for method in getattr(owner, "http_method_names", ()):
+        for cell in getattr(getattr(owner, method, None), "__closure__", None) or ():
+            if inspect.isfunction(cell.cell_contents):
+                return cell.cell_contents
+    return None
+
+
+def _code(target: Any, namespace: str, function: str) -> dict[str, Any]:
+    attributes: dict[str, Any] = {"nuages.kind": "view", "code.namespace": namespace, "code.function": function}
+    code = getattr(inspect.unwrap(target) if callable(target) else target, "__code__", None)
+    file: Optional[str] = None
+    if code is not None:
+        file, line = code.co_filename, code.co_firstlineno
+    elif isinstance(target, type):
+        try:
+            file, line = inspect.getsourcefile(target), inspect.getsourcelines(target)[1]
+        except (OSError, TypeError):
+            file = None
+    if file:
+        attributes["code.filepath"] = file
+        attributes["code.lineno"] = line
+    return attributes
