@@ -1,6 +1,7 @@
 // A stand-in for nuages-server's API while the UI is developed: `npm run mock`, then
 // `NUAGES_API=http://127.0.0.1:4320 npm run dev`. With --dist it also serves ui/dist. Never shipped.
 // Options by environment: MOCK_PORT (4320), MOCK_STATE=starting makes every call answer 503.
+import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { dirname, extname, join, normalize } from 'node:path';
@@ -13,8 +14,7 @@ const random = () => {
   seed = (seed * 1103515245 + 12345) % 2147483648;
   return seed / 2147483648;
 };
-const hex = (length) =>
-  Array.from({ length }, () => Math.floor(random() * 16).toString(16)).join('');
+const hex = (length) => randomBytes(length / 2).toString('hex');
 const MS = 1e6;
 const resources = [
   {
@@ -349,6 +349,13 @@ for (let i = 0; i < 180; i++) {
           ? slow(at)
           : failing(at)),
   );
+}
+for (const b of built) {
+  const below = new Map();
+  for (const s of b.spans) {
+    below.set(s.parent_span_id, (below.get(s.parent_span_id) ?? 0) + s.duration);
+  }
+  for (const s of b.spans) s.self_duration = Math.max(0, s.duration - (below.get(s.span_id) ?? 0));
 }
 const traces = new Map(built.map((b) => [b.trace_id, b]));
 const row = (b) => {

@@ -56,8 +56,19 @@ export function title(span: Span): string {
   return span.label || span.name;
 }
 
-/** Stable hue for a service: the first ones get well-spread hues, in the order given. */
-export function serviceHue(service: string, services: readonly string[]): number {
-  const index = Math.max(0, services.indexOf(service));
-  return Math.round((212 + index * 137.5) % 360);
+/** A service's hue: the same on every page, and never near the red that means error. */
+export function serviceHue(service: string): number {
+  let hash = 2166136261;
+  for (const char of service) hash = Math.imul(hash ^ (char.codePointAt(0) ?? 0), 16777619) >>> 0;
+  return 30 + (hash % 300);
+}
+
+/** Self time by category, largest first. */
+export function selfTimes(spans: Iterable<Span>): { name: Category; time: number }[] {
+  const times = new Map<Category, number>();
+  for (const span of spans) {
+    const name = category(span);
+    times.set(name, (times.get(name) ?? 0) + Math.max(0, span.self_duration));
+  }
+  return [...times].map(([name, time]) => ({ name, time })).sort((a, b) => b.time - a.time);
 }
