@@ -12,21 +12,17 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <span>
 #include <string>
 #include <string_view>
 
+#include "export/batch_encoder.h"
 #include "net/otlp_client.h"
 #include "trace/attribute.h"
 #include "trace/sink.h"
 
 namespace nuages::exporter {
-
-// Rewrites text on the exporter thread: true when `out` holds the changed text (else it is
-// ignored). Must not throw.
-using TextFilter = std::function<bool(std::string_view text, std::string& out)>;
 
 struct PipelineConfig {
   uint32_t max_queue_size = 2048;        // spans
@@ -34,7 +30,7 @@ struct PipelineConfig {
   uint32_t schedule_delay_ms = 5000;
   uint32_t export_timeout_ms = 30'000;  // one batch, retries included
   size_t max_queue_bytes = 4U << 20;
-  size_t max_request_bytes = 64U << 20;  // before compression
+  size_t max_request_bytes = 3U << 20;  // receivers refuse messages above 4 MiB by default
   uint32_t warn_interval_ms = 60'000;
   TextFilter mask;  // all text of a span; empty: nothing is masked
   TextFilter sql;   // statement attributes of records without kSqlClean
@@ -52,6 +48,8 @@ struct Counters {
   uint64_t bytes = 0;  // request bodies sent, as on the wire
   std::string last_error;
 };
+
+class Exporter;
 
 class Pipeline final : public trace::RecordSink {
  public:
@@ -73,14 +71,15 @@ class Pipeline final : public trace::RecordSink {
   // Before a fork that must see one thread only (Python >= 3.12 warns): ends the thread within
   // timeout_ms without losing records; the next record starts it again.
   bool pause(uint32_t timeout_ms) noexcept;
+  // Starts the thread again when records are waiting.
+  void resume() noexcept;
 
   Counters counters() const;
   const PipelineConfig& config() const noexcept;
 
  private:
-  struct State;
-  explicit Pipeline(std::shared_ptr<State> state) noexcept;
-  std::shared_ptr<State> state_;
+  explicit Pipeline(std::shared_ptr<Exporter> exporter) noexcept;
+  std::shared_ptr<Exporter> exporter_;
 };
 
 }  // namespace nuages::exporter

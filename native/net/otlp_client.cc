@@ -92,6 +92,7 @@ bool OtlpClient::State::open() {
   const auto set = [this](CURLoption option, auto value) { curl_easy_setopt(easy, option, value); };
   set(CURLOPT_URL, endpoint.url.c_str());
   set(CURLOPT_NOSIGNAL, 1L);
+  set(CURLOPT_QUICK_EXIT, 1L);  // giving up does not wait for a name lookup
   set(CURLOPT_POST, 1L);
   set(CURLOPT_ERRORBUFFER, error);
   set(CURLOPT_WRITEFUNCTION, &on_body);

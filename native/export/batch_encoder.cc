@@ -1,0 +1,174 @@
+#include "export/batch_encoder.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/ids.h"
+#include "trace/scope.h"
+
+namespace nuages::exporter {
+namespace {
+
+constexpr size_t kKeptCapacity = 4U << 20;  // of the request buffer between batches
+constexpr uint32_t kRemoteKnown = 0x100;
+constexpr uint32_t kIsRemote = 0x200;
+
+bool is_statement(std::string_view key) { return key == "db.statement" || key == "db.query.text"; }
+
+void write_trace_id(wire::ProtobufWriter& out, uint32_t field, TraceId id) {
+  char bytes[16];
+  trace_id_to_bytes(id, bytes);
+  out.string(field, {bytes, sizeof bytes});
+}
+
+void write_span_id(wire::ProtobufWriter& out, uint32_t field, SpanId id) {
+  char bytes[8];
+  span_id_to_bytes(id, bytes);
+  out.string(field, {bytes, sizeof bytes});
+}
+
+void write_count(wire::ProtobufWriter& out, uint32_t field, uint32_t count) {
+  if (count != 0) out.varint(field, count);
+}
+
+void write_text(wire::ProtobufWriter& out, uint32_t field, std::string_view text) {
+  if (!text.empty()) out.string(field, text);
+}
+
+}  // namespace
+
+BatchEncoder::BatchEncoder(TextFilter mask, TextFilter sql)
+    : mask_(std::move(mask)), sql_(std::move(sql)) {}
+
+void BatchEncoder::clear() {
+  out_.clear();
+  out_.shrink(kKeptCapacity);
+}
+
+std::string_view BatchEncoder::encode(const trace::RecordQueue& queue,
+                                      std::span<const std::string_view> records) {
+  clear();
+  order_.clear();
+  for (uint32_t i = 0; i < records.size(); ++i) {
+    order_.push_back({trace::load<trace::RecordHeader>(records[i].data()).scope, i});
+  }
+  const auto by_scope = [](const Item& a, const Item& b) { return a.scope < b.scope; };
+  if (!std::is_sorted(order_.begin(), order_.end(), by_scope)) {
+    std::stable_sort(order_.begin(), order_.end(), by_scope);
+  }
+
+  const auto resource_spans = out_.begin_large(1);
+  resource(queue);
+  for (size_t i = 0; i < order_.size();) {
+    const uint32_t scope = order_[i].scope;
+    const std::string_view description = queue.scope(scope);
+    const auto scope_spans = out_.begin_large(2);
+    scope_header(description);
+    for (; i < order_.size() && order_[i].scope == scope; ++i) {
+      span(trace::RecordView(records[order_[i].index]));
+    }
+    write_text(out_, 3, trace::read_description(description).scope.schema_url);
+    out_.end(scope_spans);
+  }
+  write_text(out_, 3, trace::read_description(queue.resource()).scope.schema_url);
+  out_.end(resource_spans);
+  return out_.view();
+}
+
+void BatchEncoder::resource(const trace::RecordQueue& queue) {
+  sql_clean_ = true;
+  const auto message = out_.begin(1);
+  attributes(1, trace::read_description(queue.resource()).attributes);
+  out_.end(message);
+}
+
+void BatchEncoder::scope_header(std::string_view description) {
+  const trace::DescriptionView view = trace::read_description(description);
+  sql_clean_ = true;
+  const auto message = out_.begin(1);
+  write_text(out_, 1, view.scope.name);
+  write_text(out_, 2, view.scope.version);
+  attributes(3, view.attributes);
+  out_.end(message);
+}
+
+void BatchEncoder::span(const trace::RecordView& record) {
+  const trace::RecordHeader& header = record.header();
+  sql_clean_ = record.sql_clean();
+  const auto message = out_.begin(2);
+  write_trace_id(out_, 1, record.trace_id());
+  write_span_id(out_, 2, header.span_id);
+  write_text(out_, 3, record.trace_state());
+  if (header.parent_id != 0) write_span_id(out_, 4, header.parent_id);
+  write_text(out_, 5, masked(record.name()));
+  out_.varint(6, header.kind);
+  out_.fixed64(7, header.start_ns);
+  out_.fixed64(8, header.end_ns);
+  attributes(9, record.attributes());
+  write_count(out_, 10, header.dropped_attributes);
+  for (const trace::EventView& each : record.events()) event(each);
+  write_count(out_, 12, header.dropped_events);
+  for (const trace::LinkRead& each : record.links()) link(each);
+  write_count(out_, 14, header.dropped_links);
+  if (header.status != 0 || header.status_size != 0) {
+    const auto status = out_.begin(15);
+    write_text(out_, 2, masked(record.status_message()));
+    if (header.status != 0) out_.varint(3, header.status);
+    out_.end(status);
+  }
+  out_.fixed32(16, kRemoteKnown | (record.parent_remote() ? kIsRemote : 0));
+  out_.end(message);
+}
+
+void BatchEncoder::event(const trace::EventView& event) {
+  const auto message = out_.begin(11);
+  out_.fixed64(1, event.time_ns);
+  write_text(out_, 2, masked(event.name));
+  attributes(3, event.attributes);
+  write_count(out_, 4, event.dropped_attributes);
+  out_.end(message);
+}
+
+void BatchEncoder::link(const trace::LinkRead& link) {
+  const auto message = out_.begin(13);
+  write_trace_id(out_, 1, link.trace_id);
+  write_span_id(out_, 2, link.span_id);
+  write_text(out_, 3, link.trace_state);
+  attributes(4, link.attributes);
+  write_count(out_, 5, link.dropped_attributes);
+  out_.fixed32(6, link.flags);
+  out_.end(message);
+}
+
+void BatchEncoder::attributes(uint32_t field, const trace::AttributeRange& attributes) {
+  for (const trace::AttributeView& each : attributes) {
+    wire::write_key_value(out_, field, each.key, filtered(each));
+  }
+}
+
+wire::Value BatchEncoder::filtered(const trace::AttributeView& attribute) {
+  wire::Value value = attribute.value;
+  switch (value.type) {
+    case wire::ValueType::kString:
+      if (!sql_clean_ && sql_ && is_statement(attribute.key) && sql_(value.text, sql_text_)) {
+        value.text = sql_text_;
+      }
+      value.text = masked(value.text);
+      break;
+    case wire::ValueType::kArray:
+    case wire::ValueType::kKeyValueList:
+      if (mask_ && wire::rewrite_strings(value.type, value.text, mask_, array_text_)) {
+        value.text = array_text_;
+      }
+      break;
+    default:
+      break;
+  }
+  return value;
+}
+
+std::string_view BatchEncoder::masked(std::string_view text) {
+  return mask_ && mask_(text, mask_text_) ? std::string_view(mask_text_) : text;
+}
+
+}  // namespace nuages::exporter

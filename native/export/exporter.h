@@ -1,0 +1,110 @@
+// Exporter: the state and the thread behind a Pipeline. Inside export only.
+//
+// Locks. `gate` is held by the exporter thread except while it waits (for records, for the network,
+// between retries): whoever holds it has the thread at a safe point, which is what the fork
+// handlers do. `mutex` guards the control fields for moments; it is taken under the gate, never
+// the other way round. Callers of flush and shutdown wait on `changed`.
+//
+// Positions are byte positions of the queue: a flush is done when `done_position` has reached the
+// queue's head at the time of the call.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "export/batch_encoder.h"
+#include "export/pipeline.h"
+#include "net/otlp_client.h"
+#include "trace/queue.h"
+
+namespace nuages::exporter {
+
+class Exporter : public std::enable_shared_from_this<Exporter> {
+ public:
+  explicit Exporter(PipelineConfig config);  // throws std::bad_alloc
+  ~Exporter();
+  Exporter(const Exporter&) = delete;
+  Exporter& operator=(const Exporter&) = delete;
+
+  void publish(std::string_view record) noexcept;
+  void set_resource(std::string_view description);
+  bool force_flush(uint64_t deadline_ns) noexcept;
+  bool shutdown(uint64_t deadline_ns) noexcept;
+  bool pause(uint64_t deadline_ns) noexcept;
+  void resume() noexcept;
+  void abandon() noexcept;  // stop soon, do not wait
+  Counters counters() const;
+  const PipelineConfig& config() const noexcept { return config_; }
+
+  // Fork handlers (export/fork.cc).
+  void lock_for_fork() noexcept;
+  void unlock_after_fork() noexcept;
+  void reset_in_child() noexcept;
+
+ private:
+  enum class Next : uint8_t { kBatch, kStop };
+
+  // Callers' side; mutex_ is held where the name says so.
+  void start_thread_locked() noexcept;
+  void control_changed_locked() noexcept;
+  bool wait_locked(std::unique_lock<std::mutex>& lock, uint64_t deadline_ns, uint64_t position);
+  void copy_scopes() noexcept;
+
+  // The thread's side; the gate is held.
+  void run() noexcept;
+  Next wait_for_batch();
+  bool check_control(Next& next);
+  void sleep_ungated(uint64_t nanoseconds);
+  void take_batch();
+  void deliver();
+  bool ensure_client(std::string& error);
+  bool back_off(uint64_t until_ns);
+  void finish_batch(bool delivered, const std::string& error);
+  void report_losses(bool last);
+
+  const PipelineConfig config_;
+  void* memory_ = nullptr;
+  size_t memory_bytes_ = 0;
+  trace::RecordQueue queue_;
+  std::mutex scopes_mutex_;  // one writer of the queue's descriptions at a time
+
+  std::mutex gate_;
+  // Used by the thread only.
+  BatchEncoder encoder_;
+  std::vector<std::string_view> records_;
+  bool has_batch_ = false;
+  uint32_t batch_spans_ = 0;
+  uint64_t batch_end_ = 0;  // queue position behind the batch
+  uint64_t batch_deadline_ = 0;
+  uint64_t due_ = 0;  // when waiting records must go; 0: none is waiting
+  uint64_t reported_ = 0;
+  uint64_t last_report_ = 0;
+
+  std::atomic<bool> running_{false};  // false: publish() must look at the control fields
+  std::atomic<bool> closed_{false};
+  std::atomic<uint64_t> refused_{0};
+  std::atomic<uint32_t> control_{0};  // counts changes of the fields below
+
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  bool alive_ = false;  // the thread exists
+  bool stopping_ = false;
+  bool pausing_ = false;
+  bool draining_ = false;
+  bool shut_down_ = false;
+  bool shutdown_answer_ = false;
+  uint64_t shutdown_deadline_ = UINT64_MAX;
+  uint64_t retry_until_ = UINT64_MAX;  // while shutting down without ever having reached a receiver
+  uint64_t flush_target_ = 0;
+  uint64_t done_position_ = 0;
+  Counters counters_;
+  std::unique_ptr<net::OtlpClient> client_;
+};
+
+}  // namespace nuages::exporter
