@@ -248,7 +248,7 @@ Result<std::shared_ptr<SpanBlock>> Ingest::block_of(const PendingPtr& segment) c
 
 void Ingest::insert() {
   uint64_t retry_ns = options_.retry_min_ns;
-  int invalid_attempts = 0;
+  int attempts = 0;
   std::unique_lock lock(mutex_);
   for (;;) {
     changed_.wait(lock, [this] {
@@ -257,7 +257,7 @@ void Ingest::insert() {
     if (stop_) return;
     const PendingPtr segment = segments_.front();
     lock.unlock();
-    const bool done = insert_segment(segment, invalid_attempts);
+    const bool done = insert_segment(segment, attempts);
     lock.lock();
     if (!done) {
       changed_.wait_for(lock, std::chrono::nanoseconds(retry_ns), [this] { return stop_; });
@@ -267,12 +267,12 @@ void Ingest::insert() {
     if (segment->block != nullptr) block_bytes_ -= segment->block->bytes();
     segments_.pop_front();
     retry_ns = options_.retry_min_ns;
-    invalid_attempts = 0;
+    attempts = 0;
     changed_.notify_all();
   }
 }
 
-bool Ingest::insert_segment(const PendingPtr& segment, int& invalid_attempts) {
+bool Ingest::insert_segment(const PendingPtr& segment, int& attempts) {
   Store* store = nullptr;
   {
     const std::lock_guard lock(mutex_);
@@ -291,8 +291,11 @@ bool Ingest::insert_segment(const PendingPtr& segment, int& invalid_attempts) {
     wal_->remove(segment->id);
     return true;
   }
-  const bool refused = status.error().code == ErrorCode::kInvalid;
-  if (refused && ++invalid_attempts >= options_.invalid_attempts) {
+  const ErrorCode code = status.error().code;
+  const bool refused = code == ErrorCode::kInvalid || code == ErrorCode::kInternal;
+  const int limit =
+      code == ErrorCode::kInvalid ? options_.invalid_attempts : options_.internal_attempts;
+  if (refused && ++attempts >= limit) {
     log(LogLevel::kError, kComponent,
         "the store refuses " + name + " for good (" + status.error().message +
             "): moved to quarantine, no other data is affected");

@@ -10,7 +10,7 @@
 // blocks and waiting bodies exceed `max_memory_bytes` a segment is not built ahead, and the
 // inserter reads it back from its file when its turn comes. Without a store (not yet open, or
 // failing) requests are accepted until the log has its size limit; then accept() answers
-// kExhausted, which clients see as "retry later". A block that the store refuses as invalid again
+// kExhausted, which clients see as "retry later". A block that the store refuses for itself again
 // and again is moved to the log's quarantine folder, counted, and the next ones go on.
 //
 // visit_blocks() shows what is not inserted yet (store/recent_spans.h), except segments that were
@@ -47,7 +47,10 @@ struct IngestOptions {
   uint64_t max_memory_bytes = uint64_t{512} << 20;
   uint64_t retry_min_ns = 200'000'000;
   uint64_t retry_max_ns = 10'000'000'000;
-  int invalid_attempts = 3;  // then the block goes to quarantine
+  // A block refused this often goes to quarantine: as invalid, or with an error of the store that
+  // is not known to pass.
+  int invalid_attempts = 3;
+  int internal_attempts = 10;
 };
 
 struct Accepted {
@@ -122,7 +125,7 @@ class Ingest : public RecentSpans, private WalObserver {
   void append_body(BlockBuilder& builder, const WalRecord& record, std::string_view body) const;
   void insert();
   // True when the segment is done with (inserted or in quarantine).
-  bool insert_segment(const PendingPtr& segment, int& invalid_attempts);
+  bool insert_segment(const PendingPtr& segment, int& attempts);
   Result<std::shared_ptr<SpanBlock>> block_of(const PendingPtr& segment) const;
   uint64_t memory_used() const;
 

@@ -81,6 +81,7 @@ class Mapping {
 uint64_t record_checksum(uint64_t seed, uint32_t payload_size, std::string_view covered,
                          std::string_view payload) {
   XXH3_state_t state;
+  XXH3_INITSTATE(&state);  // else a stale seed on the stack can keep its stale secret
   XXH3_64bits_reset_withSeed(&state, seed);
   XXH3_64bits_update(&state, &payload_size, sizeof payload_size);
   XXH3_64bits_update(&state, covered.data(), covered.size());
