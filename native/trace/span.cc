@@ -296,7 +296,7 @@ void Span::publish(RecordSink& sink) const noexcept {
 // --- the log of entries; lock_ is held ---
 
 char* Span::append(size_t size) noexcept {
-  if (size > capacity_ - size_) {
+  if (size_t{size_} + size > capacity_) {  // a new buffer has no capacity at all
     if (size > kMaxRecordBytes - size_) return nullptr;
     size_t wanted = std::max<size_t>(capacity_ * size_t{2}, kFirstCapacity);
     wanted = std::max(wanted, size_ + size);
