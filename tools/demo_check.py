@@ -170,8 +170,8 @@ def check_text(text: str, spans: Spans, vocabulary: Vocabulary, high_value: bool
         )
         levels.append(indent)
         value = float(match["value"].replace(",", "")) * _UNITS[match["unit"]]
-        # a tenth of the unit may be rounded away below 10, a whole one above
-        rounding = _UNITS[match["unit"]] * 0.51
+        # half of the last digit shown is rounded away
+        rounding = _UNITS[match["unit"]] * (0.051 if "." in match["value"] else 0.51)
         close = [duration for duration in durations.get(name, []) if abs(duration - value) <= rounding]
         expect(
             bool(close),
