@@ -1,0 +1,87 @@
+// nuages-server: receives OTLP traces, keeps them, shows them. See server/server.h.
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+#include <string_view>
+
+#include "base/log.h"
+#include "server/options.h"
+#include "server/server.h"
+
+namespace {
+
+constexpr int kStartFailed = 2;
+
+void write_log(nuages::LogLevel level, std::string_view component, std::string_view message) {
+  static constexpr spdlog::level::level_enum kLevels[] = {spdlog::level::debug, spdlog::level::info,
+                                                          spdlog::level::warn, spdlog::level::err};
+  spdlog::log(kLevels[static_cast<size_t>(level)], "{}: {}", component, message);
+}
+
+void set_up_log(nuages::LogLevel level) {
+  spdlog::set_default_logger(
+      std::make_shared<spdlog::logger>("", std::make_shared<spdlog::sinks::stderr_sink_mt>()));
+  spdlog::set_level(spdlog::level::debug);
+  spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e%z %l %v");
+  nuages::set_log_level(level);
+  nuages::set_log_sink(&write_log);
+}
+
+void print_line(const std::string& line) {
+  std::fputs((line + "\n").c_str(), stdout);
+  std::fflush(stdout);  // whoever started us waits for the lines
+}
+
+std::string default_library() {
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): no other thread runs yet
+  const char* path = std::getenv("NUAGES_CHDB_LIBRARY");
+  return path != nullptr && *path != '\0' ? path : NUAGES_CHDB_LIBRARY;
+}
+
+int run(const nuages::server::Options& options) {
+  // Before any thread: a signal that comes while we start is handled when we have started.
+  boost::asio::io_context signal_io;
+  boost::asio::signal_set signals(signal_io, SIGINT, SIGTERM);
+  nuages::server::Server server(options, NUAGES_VERSION);
+  if (nuages::Status status = server.start(print_line); !status.ok()) {
+    std::fprintf(stderr, "nuages-server: %s\n", status.error().message.c_str());
+    return kStartFailed;
+  }
+  signals.async_wait([](const boost::system::error_code&, int) {});
+  signal_io.run();
+  signals.clear();  // a second signal ends the process at once; the log keeps what was accepted
+  server.stop();
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::signal(SIGPIPE, SIG_IGN);  // a peer that goes away is an error of its socket
+  std::signal(SIGXFSZ, SIG_IGN);  // a file-size limit is an error of the write
+  const nuages::server::CommandLine line = nuages::server::parse_command_line(
+      argc, argv, default_library(), std::string("nuages-server ") + NUAGES_VERSION);
+  switch (line.action) {
+    case nuages::server::CommandLine::Action::kPrint:
+      std::fputs(line.text.c_str(), stdout);
+      return 0;
+    case nuages::server::CommandLine::Action::kFail:
+      std::fprintf(stderr, "nuages-server: %s\n", line.text.c_str());
+      return kStartFailed;
+    case nuages::server::CommandLine::Action::kRun:
+      break;
+  }
+  set_up_log(line.options.log_level);
+  try {
+    return run(line.options);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "nuages-server: %s\n", error.what());
+    return 1;
+  }
+}
