@@ -1,0 +1,19 @@
+"""Nuages: native OpenTelemetry for Django.
+
+Any one of these makes a process traced: ``"nuages"`` in INSTALLED_APPS, ``import nuages.auto`` as a first line, ``nuages run COMMAND`` or
+``NUAGES_AUTO=1``. Programs then use opentelemetry's own API.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "install"]
+
+
+def install(**values: Any) -> None:
+    """Makes this process traced; idempotent. Keyword arguments are settings, for example ``install(masking="gdpr")``."""
+    from nuages._install import install as install_now
+
+    install_now(**values)

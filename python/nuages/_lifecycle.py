@@ -1,0 +1,133 @@
+"""Process exit and fork: flush within one deadline, and start clean in children.
+
+Ways a process ends that must not lose spans: interpreter exit (gunicorn's and uWSGI's graceful stop end there too), multiprocessing children
+(they leave by os._exit after their finalizers) and Celery's pool workers (they send worker_process_shutdown, then os._exit).
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import sys
+import time
+import weakref
+from collections.abc import Iterable, Sequence
+from types import ModuleType
+from typing import Any
+
+from nuages import _import, _native_side, settings
+
+logger = logging.getLogger("nuages")
+
+PAUSE_MS = 50
+_providers: weakref.WeakSet[Any] = weakref.WeakSet()
+_started = False
+
+
+class _Anchor:
+    """multiprocessing keeps its after-fork callbacks by weak reference to an object."""
+
+
+_anchor = _Anchor()
+
+
+def register(provider: Any) -> None:
+    """Flushes this provider when the process ends, however it ends."""
+    global _started
+    _providers.add(provider)
+    if _started:
+        return
+    _started = True
+    atexit.register(at_exit)
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(before=_before_fork)
+    finder = _import.finder()
+    finder.watch("multiprocessing.util", _watch_multiprocessing)
+    finder.watch("celery.signals", _watch_celery)
+
+
+def at_exit() -> None:
+    shutdown(list(_providers), settings.get("shutdown_timeout"))
+
+
+def shutdown(providers: Sequence[Any], timeout: float) -> None:
+    """Shuts providers down within `timeout` seconds altogether. Idempotent; errors are logged, never raised."""
+    deadline = time.monotonic() + timeout
+    pipelines: list[Any] = []
+    for provider in providers:
+        if provider._shut_down:
+            continue
+        provider._shut_down = True
+        for processor in _processors(provider):
+            if getattr(processor, "pipeline", None) is not None:
+                pipelines.append(processor)
+            else:
+                _guarded(processor.shutdown)
+        provider._core.set_enabled(False)
+    for index, processor in enumerate(pipelines):
+        # what is left of the deadline, shared fairly by the pipelines still to come
+        share = max(0.0, deadline - time.monotonic()) / (len(pipelines) - index)
+        if not processor.pipeline.shutdown(int(share * 1000)):
+            counters = processor.pipeline.counters()
+            reason = f": {counters['last_error']}" if counters["last_error"] else ""
+            logger.warning("not all spans could be exported before the process ended%s", reason)
+        _guarded(processor.span_exporter.shutdown)
+    _native_side.drain_logs()
+
+
+def flush_all(processors: Iterable[Any], timeout_millis: float) -> bool:
+    deadline = time.monotonic() + timeout_millis / 1000
+    flushed = True
+    for processor in processors:
+        left = int((deadline - time.monotonic()) * 1000)
+        if left <= 0:
+            return False
+        try:
+            flushed = processor.force_flush(left) is not False and flushed
+        except Exception:
+            logger.exception("force_flush of %s raised", type(processor).__qualname__)
+            flushed = False
+    return flushed
+
+
+def flush_process(*_: Any, **__: Any) -> None:
+    """Before a worker process leaves by os._exit: everything out, within the shutdown timeout."""
+    timeout = settings.get("shutdown_timeout")
+    deadline = time.monotonic() + timeout
+    for provider in list(_providers):
+        left = max(0.0, deadline - time.monotonic())
+        _guarded(lambda provider=provider, left=left: provider.force_flush(int(left * 1000)))
+
+
+def _processors(provider: Any) -> tuple[Any, ...]:
+    group = provider._active_span_processor
+    return tuple(getattr(group, "_list", None) or ((group,) if not hasattr(group, "_list") else ()))
+
+
+def _guarded(call: Any) -> None:
+    try:
+        call()
+    except Exception:
+        logger.exception("nuages could not flush completely")
+
+
+def _before_fork() -> None:
+    """From 3.12 on Python warns about fork() with a second thread, native ones included; ours stops and starts again by itself."""
+    if sys.version_info < (3, 12):
+        return
+    for provider in list(_providers):
+        for pipeline in provider._pipelines:
+            pipeline.pause(PAUSE_MS)
+
+
+def _watch_multiprocessing(module: ModuleType) -> None:
+    def in_child(_: Any = None) -> None:
+        module.Finalize(None, flush_process, exitpriority=-100)
+
+    module.register_after_fork(_anchor, in_child)
+    in_child()  # a spawned child runs this code itself; in the main process it is one flush more
+
+
+def _watch_celery(module: ModuleType) -> None:
+    module.worker_process_shutdown.connect(flush_process, weak=False, dispatch_uid="nuages.flush")
