@@ -266,6 +266,7 @@ Ref start_checked(TracerObject& tracer, const SpanSpec& spec) {
   options.sampled = sampling.decision == trace::Decision::kRecordAndSample;
   if (sampling.own_trace_state) options.trace_state = &sampling.trace_state;
   options.trace_id = trace_id;
+  options.random_trace_id = data.random_trace_ids;
   options.span_id = span_id;
   options.limits = &data.limits;
   if (sampling.attributes) {

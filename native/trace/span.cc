@@ -113,7 +113,7 @@ SpanRef Span::start(const StartOptions& options) noexcept {
   } else {
     const bool given = options.trace_id.valid();
     span.context_.trace_id = given ? options.trace_id : new_trace_id();
-    if (!given) span.context_.flags |= kRandomFlag;
+    if (!given || options.random_trace_id) span.context_.flags |= kRandomFlag;
     span.parent_id_ = 0;
     span.parent_remote_ = false;
   }

@@ -50,6 +50,7 @@ struct StartOptions {
   bool sampled = true;                      // false: recorded only, not to be published
   const TraceState* trace_state = nullptr;  // the sampler's; null: the parent's
   TraceId trace_id;                         // for roots; zero: a new random one
+  bool random_trace_id = false;             // with a given trace_id: sets its random flag
   SpanId span_id = 0;                       // zero: a new random one
   std::span<const AttributeView> attributes;
   std::span<const LinkView> links;

@@ -144,7 +144,7 @@ _FOREIGN_ENV = ("NUAGES_CHDB_", "NUAGES_UPDATE_", "NUAGES_SERVER_", "NUAGES_TEST
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong with the configuration; `id` is the number behind nuages.E00x / nuages.W00x."""
+    """One thing wrong with the configuration; `id` is the number behind nuages.W00x."""
 
     id: str
     message: str
@@ -203,7 +203,7 @@ def _resolve(setting: Setting) -> tuple[Any, Optional[Problem]]:
             return setting.parse(value), None
         except BadValue as error:
             return setting.default, Problem(
-                "E001", f"{where} has the bad value {_shown(setting, value)}; using {setting.default!r}", str(error).capitalize() + "."
+                "W001", f"{where} has the bad value {_shown(setting, value)}; using {setting.default!r}", str(error).capitalize() + "."
             )
     return setting.default, None
 
@@ -229,7 +229,7 @@ def override(**values: Any) -> None:
         for name, value in values.items():
             setting = REGISTRY.get(name)
             if setting is None:
-                _say(Problem("E002", f"unknown setting {name!r} given in code", _suggestion(name, REGISTRY)))
+                _say(Problem("W002", f"unknown setting {name!r} given in code", _suggestion(name, REGISTRY)))
                 continue
             if value is None:
                 _code.pop(name, None)
@@ -237,7 +237,7 @@ def override(**values: Any) -> None:
             try:
                 _code[name] = setting.parse(value)
             except BadValue as error:
-                _say(Problem("E001", f"{name} given in code has the bad value {_shown(setting, value)}; ignored", str(error)))
+                _say(Problem("W001", f"{name} given in code has the bad value {_shown(setting, value)}; ignored", str(error)))
         _cache.clear()
 
 
@@ -251,15 +251,15 @@ def problems() -> list[Problem]:
     found = [problem for setting in _ALL for problem in [_resolve(setting)[1]] if problem is not None]
     for name in sorted(os.environ):
         if name.startswith("NUAGES_") and name not in _ENV_NAMES and not name.startswith(_FOREIGN_ENV):
-            found.append(Problem("E002", f"unknown environment variable {name}", _suggestion(name, _ENV_NAMES)))
+            found.append(Problem("W002", f"unknown environment variable {name}", _suggestion(name, _ENV_NAMES)))
     settings = django_settings()
     value = getattr(settings, "NUAGES", None) if settings is not None else None
     if value is not None and not isinstance(value, Mapping):
-        found.append(Problem("E003", f"NUAGES in the Django settings is a {type(value).__name__}, not a dict", "Use NUAGES = {...}."))
+        found.append(Problem("W003", f"NUAGES in the Django settings is a {type(value).__name__}, not a dict", "Use NUAGES = {...}."))
     known = {setting.key for setting in _ALL}
     for key in _django_dict():
         if str(key).upper() not in known:
-            found.append(Problem("E002", f"unknown key NUAGES[{key!r}] in the Django settings", _suggestion(str(key).upper(), known)))
+            found.append(Problem("W002", f"unknown key NUAGES[{key!r}] in the Django settings", _suggestion(str(key).upper(), known)))
     return found
 
 
