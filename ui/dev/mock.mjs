@@ -454,6 +454,7 @@ function trace(b, follow) {
       status: root.status,
       start: root.start,
       duration: root.duration,
+      stored: true,
       ...rest,
     })),
     findings: b.findings ?? [],

@@ -83,5 +83,5 @@ function tracePath(id: string, follow: boolean): string {
 }
 
 function treePath(id: string, layout: Layout, follow: boolean): string {
-  return `/traces/${encodeURIComponent(id)}/tree?layout=${layout}${follow ? '&follow=true' : ''}`;
+  return `/traces/${encodeURIComponent(id)}/tree?layout=${layout}&follow=${follow}`;
 }

@@ -56,11 +56,11 @@ export function title(span: Span): string {
   return span.label || span.name;
 }
 
-/** A service's hue: the same on every page, and never near the red that means error. */
+/** A service's hue: the same on every page, and never a red or amber, which mean errors and N+1. */
 export function serviceHue(service: string): number {
   let hash = 2166136261;
   for (const char of service) hash = Math.imul(hash ^ (char.codePointAt(0) ?? 0), 16777619) >>> 0;
-  return 30 + (hash % 300);
+  return 130 + (hash % 200);
 }
 
 /** Self time by category, largest first. */

@@ -48,9 +48,11 @@ export interface LinkedTrace {
   status: Status;
   start: string;
   duration: number;
+  stored: boolean; // false: known by its link only
 }
 
 export interface Finding {
+  trace_id: string;
   kind: string;
   title: string;
   statement: string;
