@@ -18,11 +18,11 @@
 namespace nuages::trace {
 
 struct CallSiteView {
-  std::string_view file;
+  std::string_view file = {};
   uint32_t line = 0;
-  std::string_view function;
-  std::string_view relation;    // "Order.user" when known
-  std::string_view suggestion;  // `select_related("user")` when known
+  std::string_view function = {};
+  std::string_view relation = {};    // "Order.user" when known
+  std::string_view suggestion = {};  // `select_related("user")` when known
 };
 
 struct CallSite {

@@ -16,9 +16,9 @@
 namespace nuages::trace {
 
 struct ScopeView {
-  std::string_view name;
-  std::string_view version;
-  std::string_view schema_url;
+  std::string_view name = {};
+  std::string_view version = {};
+  std::string_view schema_url = {};
 };
 
 // The same name, version, schema URL and attributes give the same id.

@@ -32,16 +32,16 @@ class Span;
 using SpanRef = Ref<Span>;
 
 struct LinkView {
-  TraceId trace_id;
+  TraceId trace_id = {};
   SpanId span_id = 0;
   uint8_t trace_flags = 0;
   bool remote = false;
-  std::string_view trace_state;
-  std::span<const AttributeView> attributes;
+  std::string_view trace_state = {};
+  std::span<const AttributeView> attributes = {};
 };
 
 struct StartOptions {
-  std::string_view name;
+  std::string_view name = {};
   wire::SpanKind kind = wire::SpanKind::kInternal;
   Span* local_parent = nullptr;             // wins over `parent`; shares its LocalRoot
   const SpanContext* parent = nullptr;      // remote or foreign; null or invalid: a root span
@@ -49,11 +49,11 @@ struct StartOptions {
   uint64_t start_ns = 0;                    // 0: now
   bool sampled = true;                      // false: recorded only, not to be published
   const TraceState* trace_state = nullptr;  // the sampler's; null: the parent's
-  TraceId trace_id;                         // for roots; zero: a new random one
+  TraceId trace_id = {};                    // for roots; zero: a new random one
   bool random_trace_id = false;             // with a given trace_id: sets its random flag
   SpanId span_id = 0;                       // zero: a new random one
-  std::span<const AttributeView> attributes;
-  std::span<const LinkView> links;
+  std::span<const AttributeView> attributes = {};
+  std::span<const LinkView> links = {};
   const SpanLimits* limits = nullptr;  // copied; null: the defaults
 };
 
@@ -174,16 +174,16 @@ class Span : public RefCounted<Span> {
 
 // A leaf (database or cache call) in one step: no Span object, straight to the sink.
 struct LeafOptions {
-  std::string_view name;
+  std::string_view name = {};
   wire::SpanKind kind = wire::SpanKind::kClient;
   uint32_t scope = 0;
   uint64_t start_ns = 0;  // wall time: take both from parent.local_root()->now()
   uint64_t end_ns = 0;
-  std::span<const AttributeView> attributes;
+  std::span<const AttributeView> attributes = {};
   wire::StatusCode status = wire::StatusCode::kUnset;
-  std::string_view status_message;
-  std::string_view event_name;  // one optional event (an exception) at end_ns
-  std::span<const AttributeView> event_attributes;
+  std::string_view status_message = {};
+  std::string_view event_name = {};  // one optional event (an exception) at end_ns
+  std::span<const AttributeView> event_attributes = {};
   bool sql_clean = false;
 };
 
