@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "server/http_types.h"
 #include "store/recent_spans.h"
@@ -41,7 +42,10 @@ class Api {
  public:
   Api(store::Store& store, ApiOptions options);
 
-  Response handle(const Request& request);
+  Response handle(const Request& request) const;
+
+  // "/api/v1/traces/{trace_id}", ...: all routes, each for GET.
+  static std::vector<std::string> routes();
 
  private:
   store::Store* store_;

@@ -1,0 +1,219 @@
+#include "server/api.h"
+
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <exception>
+#include <limits>
+#include <utility>
+
+#include "base/log.h"
+#include "server/api_routes.h"
+
+namespace nuages::server {
+namespace api {
+namespace {
+
+constexpr double kNanosecondsPerMillisecond = 1e6;
+
+struct Route {
+  std::string_view pattern;  // at most one {…}, a whole segment
+  Response (*handler)(const Context&);
+};
+
+constexpr std::array<Route, 9> kRoutes{{
+    {"/healthz", health},
+    {"/readyz", readiness},
+    {"/api/v1/status", status},
+    {"/api/v1/services", services},
+    {"/api/v1/routes", routes},
+    {"/api/v1/traces", traces},
+    {"/api/v1/traces/{trace_id}", trace},
+    {"/api/v1/traces/{trace_id}/tree", trace_tree},
+    {"/api/v1/findings", findings},
+}};
+
+// Whether the path is the pattern's; the segment at {…} goes to `parameter`.
+bool matches(std::string_view pattern, std::string_view path, std::string_view& parameter) {
+  const size_t open = pattern.find('{');
+  if (open == std::string_view::npos) return pattern == path;
+  const std::string_view rest = pattern.substr(pattern.find('}') + 1);
+  if (!path.starts_with(pattern.substr(0, open)) || path.size() < open + rest.size()) return false;
+  parameter = path.substr(open, path.size() - open - rest.size());
+  return path.ends_with(rest) && !parameter.empty() &&
+         parameter.find('/') == std::string_view::npos;
+}
+
+int http_status_of(ErrorCode code) {
+  switch (code) {
+    case ErrorCode::kInvalid:
+      return 400;
+    case ErrorCode::kNotFound:
+      return 404;
+    case ErrorCode::kUnavailable:
+    case ErrorCode::kExhausted:
+      return 503;
+    case ErrorCode::kDenied:
+    case ErrorCode::kInternal:
+      return 500;
+  }
+  return 500;
+}
+
+std::string_view name_of(int status) {
+  return status == 400   ? "invalid"
+         : status == 404 ? "not_found"
+         : status == 503 ? "unavailable"
+                         : "internal";
+}
+
+Response dispatch(store::Store& store, const ApiOptions& options, const Request& request) {
+  for (const Route& route : kRoutes) {
+    std::string_view parameter;
+    if (!matches(route.pattern, request.path, parameter)) continue;
+    if (request.method == "GET") return route.handler({store, options, request, parameter});
+    Response response =
+        error_response({ErrorCode::kInvalid, request.path + " answers GET, not " + request.method});
+    response.status = 405;
+    response.headers.emplace_back("Allow", "GET");
+    return response;
+  }
+  return error_response({ErrorCode::kNotFound, "there is nothing at " + request.path});
+}
+
+}  // namespace
+
+Response error_response(const Error& error) {
+  Response response;
+  response.status = http_status_of(error.code);
+  query::JsonWriter json;
+  json.begin_object().key("error").begin_object();
+  json.field("code", name_of(response.status)).field("message", std::string_view(error.message));
+  json.end_object().end_object();
+  response.body = json.take();
+  if (response.status >= 500) log(LogLevel::kWarning, "api", error.message);
+  return response;
+}
+
+Response json_response(query::JsonWriter writer) {
+  Response response;
+  response.body = writer.take();
+  return response;
+}
+
+Response text_response(int status, std::string text) {
+  Response response;
+  response.status = status;
+  response.content_type = "text/plain; charset=utf-8";
+  response.body = std::move(text);
+  return response;
+}
+
+const std::string* Parameters::find(const char* name) {
+  known_.append(known_.empty() ? "," : "").append(name).append(",");
+  const auto found = request_.query.find(name);
+  return found == request_.query.end() || found->second.empty() ? nullptr : &found->second;
+}
+
+void Parameters::refuse(const char* name, const std::string& expected) {
+  if (error_) return;
+  error_ = Error{ErrorCode::kInvalid, std::string("the parameter ") + name + "='" +
+                                          request_.query.at(name) + "' must be " + expected};
+}
+
+std::string Parameters::text(const char* name) {
+  const std::string* value = find(name);
+  return value == nullptr ? std::string() : *value;
+}
+
+std::optional<bool> Parameters::boolean(const char* name) {
+  const std::string value = choice(name, "true|false");
+  if (value.empty()) return std::nullopt;
+  return value == "true";
+}
+
+std::optional<int64_t> Parameters::nanoseconds(const char* name) {
+  const std::string* value = find(name);
+  if (value == nullptr) return std::nullopt;
+  int64_t number = 0;
+  const auto [end, failure] = std::from_chars(value->data(), value->data() + value->size(), number);
+  if (failure != std::errc() || end != value->data() + value->size() || number < 0) {
+    refuse(name, "a time in Unix nanoseconds, for example 1700000000000000000");
+    return std::nullopt;
+  }
+  return number;
+}
+
+std::optional<uint64_t> Parameters::milliseconds_as_ns(const char* name) {
+  const std::string* value = find(name);
+  if (value == nullptr) return std::nullopt;
+  double number = 0;
+  const auto [end, failure] = std::from_chars(value->data(), value->data() + value->size(), number);
+  if (failure != std::errc() || end != value->data() + value->size() || !(number >= 0) ||
+      number > 1e12) {
+    refuse(name, "a number of milliseconds, for example 250 or 0.5");
+    return std::nullopt;
+  }
+  return static_cast<uint64_t>(std::llround(number * kNanosecondsPerMillisecond));
+}
+
+uint64_t Parameters::limit(uint64_t fallback, uint64_t most) {
+  const std::string* value = find("limit");
+  if (value == nullptr) return fallback;
+  uint64_t number = 0;
+  const auto [end, failure] = std::from_chars(value->data(), value->data() + value->size(), number);
+  if (failure != std::errc() || end != value->data() + value->size() || number < 1 ||
+      number > most) {
+    refuse("limit", "a number from 1 to " + std::to_string(most));
+    return fallback;
+  }
+  return number;
+}
+
+std::string Parameters::choice(const char* name, const char* words) {
+  const std::string* value = find(name);
+  if (value == nullptr) return {};
+  const std::string all = "|" + std::string(words) + "|";
+  if (value->find('|') != std::string::npos || all.find("|" + *value + "|") == std::string::npos) {
+    refuse(name, "one of " + std::string(words));
+    return {};
+  }
+  return *value;
+}
+
+Status Parameters::finish() {
+  for (const auto& [name, value] : request_.query) {
+    if (error_) break;
+    if (known_.find("," + name + ",") != std::string::npos) continue;
+    std::string list = known_.empty() ? std::string("none") : known_.substr(1, known_.size() - 2);
+    error_ = Error{ErrorCode::kInvalid, "there is no parameter '" + name + "' at " + request_.path +
+                                            "; it takes: " + list};
+  }
+  if (error_) return *error_;
+  return {};
+}
+
+std::string time_text(int64_t nanoseconds) { return std::to_string(nanoseconds); }
+
+std::string id_or_empty(SpanId id) { return id == 0 ? std::string() : to_hex(id); }
+
+}  // namespace api
+
+Api::Api(store::Store& store, ApiOptions options) : store_(&store), options_(std::move(options)) {}
+
+Response Api::handle(const Request& request) const {
+  try {
+    return api::dispatch(*store_, options_, request);
+  } catch (const std::exception& failure) {
+    return api::error_response(
+        {ErrorCode::kInternal, "the request to " + request.path + " failed: " + failure.what()});
+  }
+}
+
+std::vector<std::string> Api::routes() {
+  std::vector<std::string> patterns;
+  for (const auto& route : api::kRoutes) patterns.emplace_back(route.pattern);
+  return patterns;
+}
+
+}  // namespace nuages::server
