@@ -105,7 +105,7 @@ PyMethodDef functions[] = {
     {"hook_failed", count_failure, METH_O, "Counts an error inside a hook."},
     {"hook_failures", failure_count, METH_NOARGS, "How many errors hooks have swallowed."},
     {"span_template", make_span_template, METH_VARARGS,
-     "span_template(name, attributes, names=None)"},
+     "span_template(name, attributes, methods=None)"},
     {"enter_span", enter_span, METH_O, "enter_span(template): an open span or None."},
     {"leave_span", leave_span, METH_VARARGS, "leave_span(open, exception, share)"},
     {"start_task_span", start_task_span, METH_VARARGS,

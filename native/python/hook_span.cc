@@ -40,11 +40,10 @@ class InnermostScope {
   Innermost saved_;
 };
 
-PyObject* call_templated(HookFunction& hook, const HookCall& call, std::string_view name,
-                         const SpanTemplate& shape) {
+PyObject* call_templated(HookFunction& hook, const HookCall& call, const SpanTemplate& shape) {
   CallSpan span(*hook.hooks);
   SpanSpec spec;
-  spec.name = name;
+  spec.name = shape.name;
   spec.attributes = shape.attributes;
   if (!span.start(hook.hooks->n_django.get(), spec)) return call_original(hook, call);
   PyObject* result = call_original(hook, call);
@@ -76,11 +75,12 @@ PyObject* render(HookFunction& hook, const HookCall& call, PyObject* self) {
 
 }  // namespace
 
-std::string_view SpanTemplate::name_for(std::string_view method) const noexcept {
-  for (const auto& [key, value] : names) {
-    if (key == method) return value;
+const SpanTemplate& SpanTemplate::for_method(std::string_view method) const noexcept {
+  for (const auto& [key, capsule] : methods) {
+    const SpanTemplate* found = key == method ? span_template(capsule.get()) : nullptr;
+    if (found != nullptr) return *found;
   }
-  return name;
+  return *this;
 }
 
 const SpanTemplate* span_template(PyObject* capsule) noexcept {
@@ -89,8 +89,8 @@ const SpanTemplate* span_template(PyObject* capsule) noexcept {
 }
 
 PyObject* make_span_template(PyObject* /*module*/, PyObject* arguments) {
-  PyObject *name = nullptr, *attributes = nullptr, *names = Py_None;
-  if (!PyArg_ParseTuple(arguments, "UO!|O", &name, &PyDict_Type, &attributes, &names)) {
+  PyObject *name = nullptr, *attributes = nullptr, *methods = Py_None;
+  if (!PyArg_ParseTuple(arguments, "UO!|O", &name, &PyDict_Type, &attributes, &methods)) {
     return nullptr;
   }
   auto shape = std::make_unique<SpanTemplate>();
@@ -108,10 +108,10 @@ PyObject* make_span_template(PyObject* /*module*/, PyObject* arguments) {
           {key_text, text_value(shape->texts.emplace_back(Utf8(value).view()))});
     }
   }
-  if (PyDict_Check(names)) {
+  if (PyDict_Check(methods)) {
     position = 0;
-    while (PyDict_Next(names, &position, &key, &value)) {
-      shape->names.emplace_back(Utf8(key).view(), Utf8(value).view());
+    while (PyDict_Next(methods, &position, &key, &value)) {
+      shape->methods.emplace_back(Utf8(key).view(), Ref::share(value));
     }
   }
   PyObject* capsule = PyCapsule_New(shape.get(), kCapsuleName, destroy_template);
@@ -179,7 +179,7 @@ PyObject* handle_span(HookFunction& hook, const HookCall& call) {
   if (shape == nullptr || current_parent(*hook.hooks).kind != ParentKind::kOurs) {
     return call_original(hook, call);
   }
-  return call_templated(hook, call, shape->name, *shape);
+  return call_templated(hook, call, *shape);
 }
 
 PyObject* handle_view(HookFunction& hook, const HookCall& call) {
@@ -187,13 +187,14 @@ PyObject* handle_view(HookFunction& hook, const HookCall& call) {
   if (shape == nullptr || current_parent(*hook.hooks).kind != ParentKind::kOurs) {
     return call_original(hook, call);
   }
-  std::string_view name = shape->name;
-  Ref method;
-  if (PyObject* request = call.positional(0); request != nullptr && !shape->names.empty()) {
-    method = attribute_of(request, hook.hooks->n_method.get());
-    if (method && PyUnicode_Check(method.get())) name = shape->name_for(Utf8(method.get()).view());
+  PyObject* request = call.positional(0);
+  if (request != nullptr && !shape->methods.empty()) {
+    const Ref method = attribute_of(request, hook.hooks->n_method.get());
+    if (method && PyUnicode_Check(method.get())) {
+      shape = &shape->for_method(Utf8(method.get()).view());
+    }
   }
-  return call_templated(hook, call, name, *shape);
+  return call_templated(hook, call, *shape);
 }
 
 // make_view_atomic(handler, view): the view that Django is about to call comes back hooked.
@@ -244,6 +245,11 @@ PyObject* handle_serializer(HookFunction& hook, const HookCall& call) {
   if (serializing.span == parent.object.get() &&
       (serializing.object == self || shape->name == "serializer.data")) {
     return call_original(hook, call);
+  }
+  if (shape->name == "serializer.data") {  // answered from what an earlier call left
+    const Ref dict = Ref::take(PyObject_GenericGetDict(self, nullptr));
+    if (!dict) PyErr_Clear();
+    if (item_of(dict.get(), "_data") != nullptr) return call_original(hook, call);
   }
   std::vector<trace::AttributeView> attributes = shape->attributes;
   const char* type_name = Py_TYPE(self)->tp_name;

@@ -16,15 +16,15 @@
 
 namespace nuages::python {
 
-// Name and attributes, converted once. Made by `_native.span_template(name, attributes, names)`;
-// `names` maps an HTTP method to the name of the view's span for it.
+// Name and attributes, converted once. Made by `_native.span_template(name, attributes, methods)`;
+// `methods` maps an HTTP method to the template of the view's span for it.
 struct SpanTemplate {
   std::string name;
-  std::vector<std::pair<std::string, std::string>> names;
+  std::vector<std::pair<std::string, Ref>> methods;
   std::deque<std::string> texts;  // what the views below point into
   std::vector<trace::AttributeView> attributes;
 
-  std::string_view name_for(std::string_view method) const noexcept;
+  const SpanTemplate& for_method(std::string_view method) const noexcept;
 };
 
 // The template in a capsule; null (and no Python error) for anything else.

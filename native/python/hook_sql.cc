@@ -7,6 +7,7 @@
 #include "python/context.h"
 #include "python/convert.h"
 #include "python/hook_span.h"
+#include "python/provider.h"
 
 namespace nuages::python {
 namespace {
@@ -102,6 +103,24 @@ bool transaction_control(std::string_view operation) noexcept {
   return false;
 }
 
+// Statements that carry many rows at once come in a series by design (bulk_create, bulk_update,
+// prefetches of iterator() chunks): they count as queries, not as repetitions of each other.
+bool carries_many_rows(std::string_view text, std::string_view operation) noexcept {
+  constexpr size_t kManyItems = 20;
+  if (operation == "INSERT") {
+    return text.find("), (") != std::string_view::npos ||
+           text.find(" UNION ALL SELECT ") != std::string_view::npos;
+  }
+  const size_t list = text.find(" IN (");
+  if (list == std::string_view::npos) return false;
+  if (operation == "UPDATE") return text.find("CASE WHEN") != std::string_view::npos;
+  size_t items = 0;
+  for (size_t at = list; at < text.size() && text[at] != ')' && items < kManyItems; ++at) {
+    if (text[at] == ',') ++items;
+  }
+  return operation == "SELECT" && items >= kManyItems;
+}
+
 // Asks Python for the place of this execution and notes it in the N+1 table.
 void add_call_site(Hooks& hooks, trace::LocalRoot& root, uint64_t alias,
                    uint64_t fingerprint) noexcept {
@@ -182,8 +201,11 @@ void record(Hooks& hooks, const Parent& parent, std::string_view name,
     record_as_span(hooks, name, attributes, start_ns, end_ns, exception);
     return;
   }
+  TracerObject* tracer = hook_tracer(hooks.module, hooks.n_db.get());
+  if (tracer == nullptr) return;
   trace::LeafOptions leaf;
   leaf.name = name;
+  leaf.scope = tracer->scope;
   leaf.kind = wire::SpanKind::kClient;
   leaf.start_ns = start_ns;
   leaf.end_ns = end_ns;
@@ -242,9 +264,13 @@ PyObject* run_statement(HookFunction& hook, const HookCall& call, PyObject* sql,
     attributes.text("nuages.db.label", label);
   }
   if (result != nullptr && statement != nullptr) {
-    if (const int64_t rows = row_count(hooks, wrapper); rows >= 0) {
-      const bool select = statement->operation == "SELECT" || statement->operation == "WITH";
-      attributes.number(select ? "db.response.returned_rows" : "nuages.db.affected_rows", rows);
+    const std::string_view operation = statement->operation;
+    const int64_t rows = row_count(hooks, wrapper);
+    if (operation == "SELECT" && rows >= 0) attributes.number("db.response.returned_rows", rows);
+    // An INSERT with RETURNING counts 0 until its rows are fetched.
+    const bool changes = operation == "UPDATE" || operation == "DELETE";
+    if ((changes && rows >= 0) || (operation == "INSERT" && rows > 0)) {
+      attributes.number("nuages.db.affected_rows", rows);
     }
   }
   if (batch != nullptr) {
@@ -257,9 +283,12 @@ PyObject* run_statement(HookFunction& hook, const HookCall& call, PyObject* sql,
   if (parent.kind == ParentKind::kOurs && statement != nullptr &&
       !transaction_control(statement->operation)) {
     trace::LocalRoot& root = *parent.span()->span->local_root();
-    const trace::QueryCount count = root.count_query(info->alias_hash, statement->fingerprint,
-                                                     end_ns - start_ns, statement->normalized);
-    if (count.wants_call_site) add_call_site(hooks, root, info->alias_hash, statement->fingerprint);
+    // A fingerprint of its own for each of a series: counted, never repeated.
+    const bool series = carries_many_rows(text.view(), statement->operation);
+    const uint64_t key = series ? statement->fingerprint ^ start_ns : statement->fingerprint;
+    const trace::QueryCount count =
+        root.count_query(info->alias_hash, key, end_ns - start_ns, statement->normalized);
+    if (count.wants_call_site) add_call_site(hooks, root, info->alias_hash, key);
   }
   return result;
 }

@@ -58,7 +58,7 @@ def uninstall() -> None:
 
 def _before_apply(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     task = args[0]
-    return _start_publish(task.name, _argument(args, kwargs, 3, "task_id"), kwargs, getattr(task, "queue", None))
+    return _start_publish(task.app, task.name, _argument(args, kwargs, 3, "task_id"), kwargs, getattr(task, "queue", None))
 
 
 def _before_send(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -70,16 +70,25 @@ def _before_send(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         current = trace.get_current_span().get_span_context()
         if f"{current.span_id:016x}" in headers["traceparent"]:
             return None  # apply_async is around this call
-    return _start_publish(name, _argument(args, kwargs, 6, "task_id"), kwargs, None)
+    return _start_publish(args[0], name, _argument(args, kwargs, 6, "task_id"), kwargs, None)
 
 
 def _argument(args: tuple[Any, ...], kwargs: dict[str, Any], index: int, name: str) -> Any:
     return args[index] if len(args) > index else kwargs.get(name)
 
 
-def _start_publish(name: str, task_id: Optional[str], kwargs: dict[str, Any], queue: Any) -> Any:
+def _broker(app: Any) -> str:
+    """messaging.system: the broker, from the URL's scheme; the URL itself holds a password and goes nowhere."""
+    try:
+        scheme = str(app.conf.broker_write_url or app.conf.broker_url or "amqp").partition(":")[0].partition("+")[0]
+    except Exception:
+        return "celery"
+    return {"amqp": "rabbitmq", "pyamqp": "rabbitmq", "rediss": "redis", "sentinel": "redis"}.get(scheme, scheme)
+
+
+def _start_publish(app: Any, name: str, task_id: Optional[str], kwargs: dict[str, Any], queue: Any) -> Any:
     attributes: dict[str, Any] = {
-        "messaging.system": "celery",
+        "messaging.system": _broker(app),
         "messaging.operation": "publish",
         "celery.task_name": name,
         "messaging.destination": str(getattr(kwargs.get("queue"), "name", kwargs.get("queue")) or queue or kwargs.get("routing_key") or "celery"),
@@ -109,7 +118,7 @@ def _after_publish(state: Any, result: Any, error: Optional[BaseException]) -> N
 
 
 def _record(span: Any, error: BaseException) -> None:
-    span.record_exception(error)
+    span.record_exception(error, escaped=True)
     span.set_status(Status(StatusCode.ERROR, f"{type(error).__name__}: {error}"))
 
 
@@ -145,7 +154,7 @@ def _carrier(request: Any) -> dict[str, str]:
 
 def _attributes(task: Any, task_id: str, request: Any) -> dict[str, Any]:
     attributes: dict[str, Any] = {
-        "messaging.system": "celery",
+        "messaging.system": _broker(task.app),
         "messaging.operation": "process",
         "celery.task_name": task.name,
         "messaging.message.id": task_id,

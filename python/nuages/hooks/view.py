@@ -57,7 +57,6 @@ def describe(view: Callable[..., Any]) -> Any:
 
 def template(view: Callable[..., Any]) -> Any:
     owner = getattr(view, "cls", None) or getattr(view, "view_class", None)
-    names: dict[str, str] = {}
     if not isinstance(owner, type):
         target = inspect.unwrap(view)
         while isinstance(target, functools.partial):
@@ -68,15 +67,17 @@ def template(view: Callable[..., Any]) -> Any:
     if owner.__qualname__ == "WrappedAPIView":  # @api_view: a class made around a function
         function = owner.__name__
         return _native.span_template(f"{owner.__module__}.{function}", _code(_api_function(owner), owner.__module__, function))
+    namespace = f"{owner.__module__}.{owner.__qualname__}"
     actions = getattr(view, "actions", None)
-    methods = dict(actions) if isinstance(actions, dict) else {name: name for name in owner.http_method_names if hasattr(owner, name)}  # type: ignore[attr-defined]
-    if "get" in methods:
-        methods.setdefault("head", methods["get"])
-    for method, action in methods.items():
-        names[method.upper()] = f"{owner.__name__}.{action}"
-    single = next(iter(set(methods.values()) - {"options"})) if len(set(methods.values()) - {"options"}) == 1 else ""
-    attributes = _code(getattr(owner, single, owner) if single else owner, f"{owner.__module__}.{owner.__qualname__}", single or "dispatch")
-    return _native.span_template(owner.__name__, attributes, names)
+    known = getattr(owner, "http_method_names", ())
+    handlers = dict(actions) if isinstance(actions, dict) else {name: name for name in known if hasattr(owner, name)}
+    if "get" in handlers:
+        handlers.setdefault("head", handlers["get"])
+    methods = {
+        method.upper(): _native.span_template(f"{owner.__name__}.{name}", _code(getattr(owner, name, owner), namespace, name))
+        for method, name in handlers.items()
+    }
+    return _native.span_template(owner.__name__, _code(owner, namespace, "dispatch"), methods)
 
 
 def _api_function(owner: type) -> Any:

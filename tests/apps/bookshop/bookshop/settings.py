@@ -51,7 +51,7 @@ DATABASES = {
     "archive": {"ENGINE": "django.db.backends.sqlite3", "NAME": os.environ.get("BOOKSHOP_ARCHIVE", ":memory:")},
 }
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["catalog.views.HeaderAuthentication"],
+    "DEFAULT_AUTHENTICATION_CLASSES": ["catalog.authentication.HeaderAuthentication"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
 }
 LOGGING = {"version": 1, "disable_existing_loggers": False, "loggers": {"django": {"level": "CRITICAL"}}}

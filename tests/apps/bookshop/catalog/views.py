@@ -2,14 +2,13 @@
 
 import json
 
-from django.contrib.auth.models import User
 from django.db import connection, transaction
 from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.template.response import TemplateResponse
 from django.views import View
 from opentelemetry import trace
-from rest_framework import authentication, viewsets
+from rest_framework import viewsets
 from rest_framework.decorators import action, api_view
 from rest_framework.response import Response
 
@@ -31,12 +30,6 @@ class BookCreateView(View):
         data = json.loads(request.body)
         book = Book.objects.create(title=data["title"], author_id=data["author"])
         return JsonResponse({"id": book.id}, status=201)
-
-
-class HeaderAuthentication(authentication.BaseAuthentication):
-    def authenticate(self, request):
-        name = request.headers.get("X-User")
-        return (User.objects.get(username=name), None) if name else None
 
 
 class BookViewSet(viewsets.ModelViewSet):

@@ -1,0 +1,361 @@
+"""What a test wants done inside the test project's process; each function returns something JSON can carry."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import io
+import pickle
+
+
+def _targets():
+    from celery.app.base import Celery
+    from celery.app.task import Task
+    from django.core.handlers import base, exception, wsgi
+    from django.db.backends.base.base import BaseDatabaseWrapper
+    from django.db.backends.utils import CursorWrapper
+    from django.db.transaction import Atomic
+    from django.template.base import Template
+    from rest_framework import serializers
+
+    return {
+        "WSGIHandler.__call__": (wsgi.WSGIHandler, "__call__"),
+        "get_response": (base.BaseHandler, "get_response"),
+        "get_response_async": (base.BaseHandler, "get_response_async"),
+        "resolve_request": (base.BaseHandler, "resolve_request"),
+        "make_view_atomic": (base.BaseHandler, "make_view_atomic"),
+        "import_string": (base, "import_string"),
+        "response_for_exception": (exception, "response_for_exception"),
+        "execute": (CursorWrapper, "execute"),
+        "executemany": (CursorWrapper, "executemany"),
+        "callproc": (CursorWrapper, "callproc"),
+        "_commit": (BaseDatabaseWrapper, "_commit"),
+        "_rollback": (BaseDatabaseWrapper, "_rollback"),
+        "Atomic.__enter__": (Atomic, "__enter__"),
+        "Atomic.__exit__": (Atomic, "__exit__"),
+        "Template.render": (Template, "render"),
+        "Template._render": (Template, "_render"),
+        "save": (serializers.BaseSerializer, "save"),
+        "is_valid": (serializers.BaseSerializer, "is_valid"),
+        "data": (serializers.Serializer, "data"),
+        "apply_async": (Task, "apply_async"),
+        "send_task": (Celery, "send_task"),
+    }
+
+
+def install_and_uninstall():
+    """Names whose attribute is not the identical original after uninstall, or not replaced while installed."""
+    from nuages import hooks
+
+    hooks.uninstall_all()
+    originals = {name: vars(owner)[attribute] for name, (owner, attribute) in _targets().items()}
+    installed = hooks.install_all()
+    again = hooks.install_all()
+    unchanged = [name for name, (owner, attribute) in _targets().items() if vars(owner)[attribute] is originals[name]]
+    hooks.uninstall_all()
+    different = [name for name, (owner, attribute) in _targets().items() if vars(owner)[attribute] is not originals[name]]
+    hooks.install_all()
+    return {"installed": installed, "again": again, "unchanged": unchanged, "different": different}
+
+
+def uninstall_under_a_wrapper():
+    """Somebody wraps our hook, then we uninstall: their wrapper stays and the original still runs."""
+    from django.db import connection
+    from django.db.backends.utils import CursorWrapper
+    from nuages import hooks
+
+    ours = CursorWrapper.execute
+    calls = []
+
+    def theirs(self, sql, params=None):
+        calls.append(sql)
+        return ours(self, sql, params)
+
+    CursorWrapper.execute = theirs
+    try:
+        hooks.uninstall_all()
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+            value = cursor.fetchone()[0]
+        return {"value": value, "calls": calls, "theirs": vars(CursorWrapper)["execute"] is theirs, "enabled": ours.nuages_enabled}
+    finally:
+        CursorWrapper.execute = ours.nuages_original
+        hooks.install_all()
+
+
+def function_likeness():
+    from django.db.backends.utils import CursorWrapper
+
+    hooked = vars(CursorWrapper)["execute"]
+    original = hooked.nuages_original
+    return {
+        "name": hooked.__name__ == original.__name__,
+        "doc": hooked.__doc__ == original.__doc__,
+        "module": hooked.__module__ == original.__module__,
+        "qualname": hooked.__qualname__ == original.__qualname__,
+        "wrapped": hooked.__wrapped__ is original,
+        "signature": str(inspect.signature(hooked)) == str(inspect.signature(original)),
+        "code": hooked.__code__ is original.__code__,
+        "bound": type(CursorWrapper(None, None).execute).__name__,
+        "class_access": CursorWrapper.execute is hooked,
+        "callable": callable(hooked),
+        "keywords": _call_by_keyword(),
+    }
+
+
+def _call_by_keyword():
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute(sql="SELECT %s", params=[7])
+        return cursor.fetchone()[0]
+
+
+def no_python_frame():
+    """Functions on the stack while a query runs: no frame of ours among them."""
+    import sys
+
+    from django.db import connection
+
+    seen = []
+
+    def wrapper(execute, sql, params, many, context):
+        frame = sys._getframe()
+        while frame is not None:
+            seen.append(frame.f_code.co_filename)
+            frame = frame.f_back
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(wrapper), connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+    return [name for name in seen if "/nuages/" in name]
+
+
+def test_client():
+    from django.test import Client
+
+    response = Client().get("/books/3/", headers={"traceparent": "00-" + "ab" * 16 + "-" + "cd" * 8 + "-01"})
+    return response.status_code
+
+
+def inside_own_span(path):
+    from django.test import Client
+    from opentelemetry import trace
+
+    with trace.get_tracer("test").start_as_current_span("outer"):
+        return Client(raise_request_exception=False).get(path).status_code
+
+
+def query_without_span():
+    from catalog.models import Book
+
+    return Book.objects.count()
+
+
+def many_and_bulk():
+    from catalog.models import Author
+    from django.db import connection
+    from opentelemetry import trace
+
+    with trace.get_tracer("test").start_as_current_span("outer"):
+        with connection.cursor() as cursor:
+            cursor.executemany("UPDATE catalog_book SET stock = %s WHERE id = %s", [(0, 1), (0, 2)])
+        Author.objects.using("default").bulk_create([Author(name="a"), Author(name="b")])
+    return True
+
+
+def failing_query():
+    from django.db import OperationalError, connection
+    from opentelemetry import trace
+
+    with trace.get_tracer("test").start_as_current_span("outer"):
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT * FROM missing_table WHERE secret = 'hidden text'")
+        except OperationalError as error:
+            return type(error).__name__
+
+
+def other_database():
+    from django.db import connections
+    from opentelemetry import trace
+
+    with trace.get_tracer("test").start_as_current_span("outer"):
+        for alias in ("default", "archive"):
+            with connections[alias].cursor() as cursor:
+                cursor.execute("SELECT 1")
+    return True
+
+
+def savepoints_are_no_queries():
+    from django.db import transaction
+    from django.test import Client  # noqa: F401 - imported first, so that its import is not measured
+    from opentelemetry import trace
+
+    with trace.get_tracer("test").start_as_current_span("outer"):
+        with transaction.atomic():
+            for _ in range(8):
+                with transaction.atomic():
+                    pass
+    return True
+
+
+def asgi(path="/async/", middleware=()):
+    """One request through ASGIHandler; the application must still look like what ASGI servers inspect."""
+    from asgiref.testing import ApplicationCommunicator
+    from django.conf import settings
+    from django.core.asgi import get_asgi_application
+
+    before = settings.MIDDLEWARE
+    settings.MIDDLEWARE = [*before, *middleware]
+    try:
+        application = get_asgi_application()
+    finally:
+        settings.MIDDLEWARE = before
+
+    async def run():
+        communicator = ApplicationCommunicator(
+            application,
+            {
+                "type": "http",
+                "http_version": "1.1",
+                "method": "GET",
+                "path": path,
+                "query_string": b"",
+                "headers": [(b"host", b"testserver")],
+                "server": ("testserver", 80),
+            },
+        )
+        await communicator.send_input({"type": "http.request", "body": b""})
+        first = await communicator.receive_output(5)
+        second = await communicator.receive_output(5)
+        await communicator.wait()
+        return {
+            "status": first["status"],
+            "body": second["body"].decode(),
+            "headers": {key.decode(): value.decode() for key, value in first["headers"]},
+        }
+
+    answer = asyncio.run(run())
+    answer["coroutine"] = inspect.iscoroutinefunction(type(application).__call__)
+    return answer
+
+
+def hooks_and_attributes():
+    """request_hook and response_hook, one of which raises."""
+    from django.test import Client
+    from nuages import hooks
+
+    def request_hook(span, request):
+        span.set_attribute("hook.path", request.path)
+
+    def response_hook(span, request, response):
+        span.set_attribute("hook.status", response.status_code)
+        raise ValueError("a user's hook fails")
+
+    from nuages import _native
+
+    before = _native.hook_failures()
+    hooks.set_request_hooks(request_hook, response_hook)
+    try:
+        status = Client().get("/books/3/").status_code
+    finally:
+        hooks.set_request_hooks()
+    return {"status": status, "failures": _native.hook_failures() - before}
+
+
+def excluded(entries, path):
+    from django.test import Client
+    from nuages import hooks, settings
+
+    settings.override(excluded_urls=entries)
+    hooks.install_all()
+    try:
+        return Client().get(path).status_code
+    finally:
+        settings.override(excluded_urls=None)
+        hooks.install_all()
+
+
+def file_response():
+    from django.core.handlers.wsgi import WSGIRequest
+    from django.http import FileResponse
+
+    del WSGIRequest
+    return FileResponse(io.BytesIO(b"x")).status_code
+
+
+def pickle_a_task():
+    from catalog.tasks import restock
+
+    return pickle.loads(pickle.dumps(restock)).name
+
+
+def unserializable_task():
+    from catalog.models import Book
+    from catalog.tasks import unserializable
+    from opentelemetry import trace
+
+    with trace.get_tracer("test").start_as_current_span("outer"):
+        try:
+            unserializable.delay(Book.objects.first())
+        except Exception as error:
+            name = type(error).__name__
+        current = trace.get_current_span().name
+    return {"error": name, "current": current}
+
+
+def send_by_name():
+    from bookshop.celery import app
+    from opentelemetry import trace
+
+    with trace.get_tracer("test").start_as_current_span("outer"):
+        result = app.send_task("somewhere.else.unknown_task", args=(1,))
+    return result.id
+
+
+def published_headers():
+    """The headers of the message that a publish puts on the in-memory broker."""
+    from bookshop.celery import app
+    from catalog.tasks import restock
+    from opentelemetry import trace
+
+    mine = {"x-mine": "1"}
+    with trace.get_tracer("test").start_as_current_span("outer"):
+        restock.apply_async((1,), headers=mine, queue="headers-test")
+    with app.connection_for_read() as connection:
+        message = connection.default_channel.basic_get("headers-test", no_ack=True)
+    return {"headers": {key: message.headers.get(key) for key in ("traceparent", "x-mine", "task")}, "mine": mine}
+
+
+def run_in_place():
+    from catalog.tasks import restock
+    from opentelemetry import trace
+
+    with trace.get_tracer("test").start_as_current_span("outer"):
+        return restock.apply((2,)).state
+
+
+def eager(task, *arguments):
+    import catalog.tasks
+    from bookshop.celery import app
+    from opentelemetry import trace
+
+    app.conf.task_always_eager = True
+    try:
+        with trace.get_tracer("test").start_as_current_span("outer"):
+            result = getattr(catalog.tasks, task).delay(*arguments)
+            current = trace.get_current_span().name
+    finally:
+        app.conf.task_always_eager = False
+    return {"state": result.state, "current": current}
+
+
+def eager_in_mode(task, arguments, relation):
+    from nuages import settings
+
+    settings.override(celery_relation=relation)
+    try:
+        return eager(task, *arguments)
+    finally:
+        settings.override(celery_relation=None)
