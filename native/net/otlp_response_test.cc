@@ -1,0 +1,158 @@
+#include "net/otlp_response.h"
+
+#include <curl/curl.h>
+#include <gtest/gtest.h>
+
+#include "wire/grpc_frame.h"
+#include "wire/protobuf_writer.h"
+
+namespace nuages::net {
+namespace {
+
+const Endpoint kEndpoint{"http://host:4317/x", false, ""};
+
+std::string partial_success(uint64_t rejected, std::string_view message) {
+  wire::ProtobufWriter out;
+  const auto partial = out.begin(1);
+  if (rejected != 0) out.varint(1, rejected);
+  if (!message.empty()) out.string(2, message);
+  out.end(partial);
+  return std::string(out.view());
+}
+
+std::string framed(std::string_view message) {
+  std::string out(5, '\0');
+  wire::write_grpc_frame_header(out.data(), message.size(), false);
+  return out.append(message);
+}
+
+SendResult grpc(const char* status, const char* message = "", const char* details = "",
+                std::string_view body = {}, int http = 200) {
+  Response response;
+  response.add_header("HTTP/2 200\r\n");
+  if (*status != '\0') response.add_header("Grpc-Status: " + std::string(status) + "\r\n");
+  response.add_header("grpc-message: " + std::string(message) + "\r\n");
+  response.add_header("grpc-status-details-bin: " + std::string(details) + "\r\n");
+  response.body = body;
+  SendResult result;
+  judge_grpc(response, http, kEndpoint, result);
+  return result;
+}
+
+SendResult http(int status, const char* retry_after = "", const std::string& body = "") {
+  Response response;
+  response.add_header("retry-after: " + std::string(retry_after));
+  response.add_header("content-type: application/x-protobuf");
+  response.body = body;
+  SendResult result;
+  judge_http(response, status, kEndpoint, result);
+  return result;
+}
+
+TEST(GrpcAnswerTest, EveryCodeIsRetriedOrNotAsTheSpecificationSays) {
+  const Outcome kExpected[] = {Outcome::kSuccess,   Outcome::kRetry,     Outcome::kPermanent,
+                               Outcome::kPermanent, Outcome::kRetry,     Outcome::kPermanent,
+                               Outcome::kPermanent, Outcome::kPermanent, Outcome::kPermanent,
+                               Outcome::kPermanent, Outcome::kRetry,     Outcome::kRetry,
+                               Outcome::kPermanent, Outcome::kPermanent, Outcome::kRetry,
+                               Outcome::kRetry,     Outcome::kPermanent};
+  for (int code = 0; code <= 16; ++code) {
+    EXPECT_EQ(grpc(std::to_string(code).c_str()).outcome, kExpected[code]) << code;
+  }
+  EXPECT_EQ(grpc("99").outcome, Outcome::kPermanent);
+}
+
+TEST(GrpcAnswerTest, RetryInfoMakesResourceExhaustedRetryable) {
+  wire::ProtobufWriter status;
+  status.varint(1, 8);
+  const auto any = status.begin(3);
+  status.string(1, "type.googleapis.com/google.rpc.RetryInfo");
+  const auto info = status.begin(2);
+  const auto delay = status.begin(1);
+  status.varint(1, 4);
+  status.end(delay);
+  status.end(info);
+  status.end(any);
+  // base64, without padding as gRPC sends it
+  static constexpr char kDigits[] =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string encoded;
+  uint32_t bits = 0;
+  unsigned count = 0;
+  for (const char c : status.view()) {
+    bits = bits << 8 | static_cast<uint8_t>(c);
+    for (count += 8; count >= 6;) {
+      count -= 6;
+      encoded.push_back(kDigits[bits >> count & 63]);
+    }
+  }
+  if (count != 0) encoded.push_back(kDigits[bits << (6 - count) & 63]);
+  const SendResult result = grpc("8", "busy", encoded.c_str());
+  EXPECT_EQ(result.outcome, Outcome::kRetry);
+  EXPECT_EQ(result.retry_after_ms, 4000U);
+  EXPECT_EQ(grpc("8", "busy", "!!!").outcome, Outcome::kPermanent);
+}
+
+TEST(GrpcAnswerTest, MessagesAreDecodedNamedAndTamed) {
+  const SendResult result = grpc("16", "bad%20key%0Ahere");
+  EXPECT_EQ(result.message,
+            "http://host:4317/x answered UNAUTHENTICATED: bad key here; check the key in "
+            "OTEL_EXPORTER_OTLP_HEADERS");
+  EXPECT_LT(grpc("13", std::string(100'000, 'x').c_str()).message.size(), 1000U);
+}
+
+TEST(GrpcAnswerTest, PartialSuccessIsSuccessWithACount) {
+  const std::string body = framed(partial_success(3, "no id"));
+  const SendResult result = grpc("0", "", "", body);
+  EXPECT_EQ(result.outcome, Outcome::kSuccess);
+  EXPECT_EQ(result.rejected_spans, 3U);
+  EXPECT_EQ(result.message, "no id");
+  EXPECT_EQ(grpc("0", "", "", framed("")).rejected_spans, 0U);
+  EXPECT_EQ(grpc("0", "", "", "garbage").outcome, Outcome::kSuccess);
+}
+
+TEST(GrpcAnswerTest, AnAnswerWithoutGrpcStatus) {
+  EXPECT_EQ(grpc("", "", "", "", 503).outcome, Outcome::kRetry);
+  EXPECT_EQ(grpc("", "", "", "", 404).outcome, Outcome::kPermanent);
+  const SendResult garbage = grpc("", "", "", "<html>", 200);
+  EXPECT_EQ(garbage.outcome, Outcome::kPermanent);
+  EXPECT_NE(garbage.message.find("4317"), std::string::npos);
+}
+
+TEST(HttpAnswerTest, OnlyFourCodesAreRetried) {
+  for (int status = 200; status < 600; ++status) {
+    const Outcome expected = status < 300 ? Outcome::kSuccess
+                             : status == 429 || status == 502 || status == 503 || status == 504
+                                 ? Outcome::kRetry
+                                 : Outcome::kPermanent;
+    EXPECT_EQ(http(status).outcome, expected) << status;
+  }
+  EXPECT_EQ(http(429, "7").retry_after_ms, 7000U);
+  EXPECT_EQ(http(400, "7").retry_after_ms, 0U);
+  EXPECT_EQ(http(200, "", partial_success(2, "m")).rejected_spans, 2U);
+}
+
+TEST(HttpAnswerTest, RetryAfterAsSecondsOrDate) {
+  EXPECT_EQ(retry_after_ms("120", 0), 120'000U);
+  EXPECT_EQ(retry_after_ms("", 0), 0U);
+  EXPECT_EQ(retry_after_ms("soon", 0), 0U);
+  const int64_t date = 784111777;  // Sun, 06 Nov 1994 08:49:37 GMT
+  EXPECT_EQ(retry_after_ms("Sun, 06 Nov 1994 08:49:37 GMT", date - 5), 5000U);
+  EXPECT_EQ(retry_after_ms("Sun, 06 Nov 1994 08:49:37 GMT", date + 5), 0U);
+  EXPECT_EQ(retry_after_ms("99999999999999", 0), 1'000'000'000U);
+}
+
+TEST(TransportErrorTest, BadCertificatesAreNotRetriedRefusalsAre) {
+  OtlpClientConfig config;
+  SendResult result;
+  explain_transport_error(CURLE_PEER_FAILED_VERIFICATION, "self-signed", kEndpoint, config, result);
+  EXPECT_EQ(result.outcome, Outcome::kPermanent);
+  EXPECT_NE(result.message.find("OTEL_EXPORTER_OTLP_CERTIFICATE"), std::string::npos);
+  explain_transport_error(CURLE_COULDNT_CONNECT, "", kEndpoint, config, result);
+  EXPECT_EQ(result.outcome, Outcome::kRetry);
+  explain_transport_error(CURLE_RECV_ERROR, "", kEndpoint, config, result);
+  EXPECT_NE(result.message.find("HTTP/2"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace nuages::net
