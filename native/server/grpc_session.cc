@@ -122,8 +122,7 @@ void GrpcSession::start() {
     self->started_ns_ = self->received_ns_ = self->written_ns_ = steady_now();
     if (!self->open_session()) return self->close();
     self->in_.resize(kReadSize);
-    self->flush();
-    self->read();
+    self->read();  // our settings follow the client's first bytes: it may not speak HTTP/2
     self->watch();
   });
 }
@@ -320,7 +319,9 @@ void GrpcSession::refuse_content_type(int32_t id, Stream& stream) {
 
 void GrpcSession::on_data(int32_t id, std::string_view data) {
   Stream* stream = find(id);
-  if (stream == nullptr || stream->answered) return;  // refused: the rest is thrown away
+  // Refused: the rest is thrown away. A reset, even with NO_ERROR, would make clients lose the
+  // answer; one that sends without end is reset when its time is up.
+  if (stream == nullptr || stream->answered) return;
   stream->progress_ns = received_ns_;
   std::string& received = stream->received;
   received.append(data);
@@ -390,10 +391,6 @@ void GrpcSession::reply(int32_t id, GrpcReply reply) {
     const Trailers trailers(stream->reply);
     trailers.add_to(headers);
     nghttp2_submit_response(session_, id, headers.data(), headers.size(), nullptr);
-    // The client may still be sending: tell it to stop, without an error.
-    if (!stream->complete) {
-      nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, id, NGHTTP2_NO_ERROR);
-    }
     return;
   }
   const auto size = static_cast<uint32_t>(stream->reply.message.size());
