@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import io
 import pickle
 
 
@@ -187,19 +186,6 @@ def other_database():
     return True
 
 
-def savepoints_are_no_queries():
-    from django.db import transaction
-    from django.test import Client  # noqa: F401 - imported first, so that its import is not measured
-    from opentelemetry import trace
-
-    with trace.get_tracer("test").start_as_current_span("outer"):
-        with transaction.atomic():
-            for _ in range(8):
-                with transaction.atomic():
-                    pass
-    return True
-
-
 def asgi(path="/async/", middleware=()):
     """One request through ASGIHandler; the application must still look like what ASGI servers inspect."""
     from asgiref.testing import ApplicationCommunicator
@@ -277,14 +263,6 @@ def excluded(entries, path):
         hooks.install_all()
 
 
-def file_response():
-    from django.core.handlers.wsgi import WSGIRequest
-    from django.http import FileResponse
-
-    del WSGIRequest
-    return FileResponse(io.BytesIO(b"x")).status_code
-
-
 def pickle_a_task():
     from catalog.tasks import restock
 
@@ -359,3 +337,12 @@ def eager_in_mode(task, arguments, relation):
         return eager(task, *arguments)
     finally:
         settings.override(celery_relation=None)
+
+
+def loop_in_span(kind):
+    """A loop of the kind below a SERVER span made by a request, so that the counts land somewhere."""
+    from catalog import loops
+    from django.test import Client
+
+    loops.chosen = getattr(loops, kind)
+    return Client().get("/loops/").status_code

@@ -1,4 +1,4 @@
-from catalog import views
+from catalog import loops, views
 from django.urls import include, path, re_path
 from rest_framework.routers import DefaultRouter
 
@@ -23,6 +23,8 @@ urlpatterns = [
     path("async/", views.async_view),
     path("buy/<int:book_id>/", views.buy),
     path("shout/", views.shout),
+    path("flaky/", views.flaky),
+    path("loops/", loops.view),
     path("health/", views.health),
     path("healthy/", views.health),
 ]

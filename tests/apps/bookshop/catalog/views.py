@@ -131,6 +131,11 @@ def shout(request):
     return HttpResponse("shouted", status=202)
 
 
+def flaky(request):
+    tasks.flaky.delay()
+    return HttpResponse("started", status=202)
+
+
 def health(request):
     list(Book.objects.all()[:1])
     return render(request, "catalog/includes/row.html", {"book": Book(title="healthy")})
