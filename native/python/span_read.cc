@@ -273,6 +273,7 @@ PyGetSetDef kRecordingGetSet[] = {
     {}};
 
 PyMethodDef kSpanReadFunctions[] = {
+    {"masked_copy", fast(masked_copy), METH_FASTCALL, "(span, profile): a masked copy."},
     {"attribute_dict", attribute_dict, METH_O, "A span's attributes as a new dict."},
     {"put_attribute", fast(put_attribute), METH_FASTCALL, "(span, key, value), also when ended."},
     {"remove_attribute", fast(remove_attribute), METH_FASTCALL, "(span, key); KeyError."},

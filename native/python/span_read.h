@@ -17,6 +17,9 @@ void set_error_status(SpanObject* span, PyObject* exception) noexcept;
 
 int add_span_types(PyObject* module, ModuleState& state) noexcept;
 
+// masked_copy(span, profile): a span object of its own with all text masked.
+PyObject* masked_copy(PyObject* module, PyObject* const* args, Py_ssize_t nargs) noexcept;
+
 // Module functions behind the Python properties of nuages.sdk.trace.Span.
 extern PyMethodDef kSpanReadFunctions[];
 

@@ -251,6 +251,16 @@ bool Span::clear_attributes() noexcept { return clear(EntryType::kAttribute); }
 bool Span::clear_events() noexcept { return clear(EntryType::kEvent); }
 bool Span::clear_links() noexcept { return clear(EntryType::kLink); }
 
+bool Span::add_dropped(uint32_t attributes, uint32_t events, uint32_t links) noexcept {
+  if (!own_process()) return false;
+  std::lock_guard guard(lock_);
+  if (!writable()) return false;
+  dropped_attributes_ += attributes;
+  dropped_events_ += events;
+  dropped_links_ += links;
+  return true;
+}
+
 bool Span::clear(EntryType type) noexcept {
   if (!own_process()) return false;
   std::lock_guard guard(lock_);

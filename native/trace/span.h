@@ -91,6 +91,8 @@ class Span : public RefCounted<Span> {
   bool clear_attributes() noexcept;
   bool clear_events() noexcept;
   bool clear_links() noexcept;
+  // What the span that this one is a copy of had dropped.
+  bool add_dropped(uint32_t attributes, uint32_t events, uint32_t links) noexcept;
   bool replace_status(wire::StatusCode code, std::string_view message) noexcept;  // no precedence
 
   // True for the first call in the process that started the span. end_ns 0: now, by the monotonic

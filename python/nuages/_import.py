@@ -24,7 +24,8 @@ _INSTRUMENTATION = "opentelemetry.instrumentation"
 
 EXPORTERS = {f"{_OTLP_GRPC}.trace_exporter": "nuages.sdk.otlp_grpc"}
 INSTRUMENTORS = {
-    f"{_INSTRUMENTATION}.{name}": f"nuages.instrumentation.{name}" for name in ("django", "psycopg2", "pymysql", "sqlite3", "redis", "celery")
+    f"{_INSTRUMENTATION}.{name}": f"nuages.instrumentation.{name}"
+    for name in ("django", "psycopg2", "pymysql", "sqlite3", "redis", "celery")
 }
 
 Callback = Callable[[ModuleType], None]
@@ -153,7 +154,7 @@ def finder() -> Finder:
     with _lock:
         if _finder is None:
             _finder = Finder()
-            sys.meta_path.insert(0, _finder)  # type: ignore[arg-type]
+            sys.meta_path.insert(0, _finder)
         return _finder
 
 

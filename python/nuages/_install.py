@@ -100,7 +100,9 @@ def install_sdk() -> None:
                 _adopt_processors(current)
                 logger.info("the TracerProvider that was set before nuages is native now")
             except Exception:
-                logger.exception("the TracerProvider that was set before nuages could not be made native; it stays as it was")
+                logger.exception(
+                    "the TracerProvider that was set before nuages could not be made native; it stays as it was"
+                )
 
 
 def _redirect(original: Any, native: Any) -> None:
@@ -123,7 +125,12 @@ def _rebind_early_exporter(otlp_grpc: ModuleType) -> None:
     setattr(module, "OTLPSpanExporter", otlp_grpc.OTLPSpanExporter)  # noqa: B010
 
     def __new__(cls: Any, *args: Any, **kwargs: Any) -> Any:
-        if cls is not original or kwargs.get("credentials") is not None or kwargs.get("channel_options") or len(args) > 2:
+        if (
+            cls is not original
+            or kwargs.get("credentials") is not None
+            or kwargs.get("channel_options")
+            or len(args) > 2
+        ):
             return object.__new__(cls)
         return otlp_grpc.OTLPSpanExporter(*args, **kwargs)
 
@@ -211,9 +218,11 @@ def _adopt_processors(provider: Any) -> None:
 
     kept = []
     for processor in provider._active_span_processor._span_processors:
-        exporter = getattr(processor, "span_exporter", None)
+        exporter: Any = getattr(processor, "span_exporter", None)
         official = sys.modules.get(otlp_grpc.OFFICIAL)
-        is_ours = type(exporter).__module__ in {otlp_grpc.OFFICIAL, "nuages._official_otlp_grpc"} and official is not None
+        is_ours = (
+            type(exporter).__module__ in {otlp_grpc.OFFICIAL, "nuages._official_otlp_grpc"} and official is not None
+        )
         if type(processor) is not export.OfficialBatchSpanProcessor or not is_ours:
             kept.append(processor)
             continue
@@ -222,7 +231,9 @@ def _adopt_processors(provider: Any) -> None:
         native = export.BatchSpanProcessor(
             otlp_grpc.OTLPSpanExporter(
                 endpoint=f"{scheme}://{exporter._endpoint}",
-                headers=[(str(key), str(value)) for key, value in exporter._headers if str(key).lower() != "user-agent"],
+                headers=[
+                    (str(key), str(value)) for key, value in exporter._headers if str(key).lower() != "user-agent"
+                ],
                 timeout=exporter._timeout,
             ),
             max_queue_size=getattr(inner, "_max_queue_size", None),
@@ -258,7 +269,11 @@ def ensure_provider() -> Any:
         _own_provider = provider
         api._set_tracer_provider(provider, log=False)
         _forget_hook_tracers()
-        logger.info("tracing to %s as %s", provider._active_span_processor._list[0].span_exporter._url, provider.resource.attributes.get("service.name"))
+        logger.info(
+            "tracing to %s as %s",
+            provider._active_span_processor._list[0].span_exporter._url,
+            provider.resource.attributes.get("service.name"),
+        )
         return provider
 
 

@@ -95,4 +95,6 @@ def decorate(manager: Any, function: Callable[..., Any]) -> Callable[..., Any]:
 def set_native_level() -> None:
     """The native side drops what the logger would drop anyway."""
     level = logger.getEffectiveLevel()
-    _native.set_log_level(0 if level <= logging.DEBUG else 1 if level <= logging.INFO else 2 if level <= logging.WARNING else 3)
+    _native.set_log_level(
+        0 if level <= logging.DEBUG else 1 if level <= logging.INFO else 2 if level <= logging.WARNING else 3
+    )

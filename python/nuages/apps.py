@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.apps import AppConfig
 
 
-class NuagesConfig(AppConfig):
+class NuagesConfig(AppConfig):  # type: ignore[misc]
     name = "nuages"
     verbose_name = "Nuages"
     default = True

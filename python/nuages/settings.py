@@ -94,6 +94,12 @@ def parse_count(value: Any) -> int:
     return count
 
 
+def parse_dict(value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise BadValue("use a dict")
+    return dict(value)
+
+
 def parse_text(value: Any) -> str:
     return str(value)
 
@@ -119,12 +125,26 @@ class Setting:
 
 
 _ALL = (
-    Setting("auto", ("NUAGES_AUTO", "OTEL_PYTHON_DJANGO_INSTRUMENT"), False, parse_bool, "Install without code changes."),
+    Setting(
+        "auto", ("NUAGES_AUTO", "OTEL_PYTHON_DJANGO_INSTRUMENT"), False, parse_bool, "Install without code changes."
+    ),
     Setting("sdk_disabled", ("OTEL_SDK_DISABLED",), False, parse_bool, "No spans, no network, no threads."),
     Setting("hooks", ("NUAGES_HOOKS",), ("all",), parse_hooks, "all, none (native SDK only) or a list of hook names."),
-    Setting("celery_relation", ("NUAGES_CELERY_RELATION",), "link", parse_choice("link", "child"), "How a task relates to its producer."),
+    Setting(
+        "celery_relation",
+        ("NUAGES_CELERY_RELATION",),
+        "link",
+        parse_choice("link", "child"),
+        "How a task relates to its producer.",
+    ),
     Setting("capture_parameters", ("NUAGES_CAPTURE_PARAMETERS",), False, parse_bool, "Record bound SQL parameters."),
-    Setting("masking", ("NUAGES_MASKING",), "on", parse_masking, "PII masking: on, off, or the profile guide, gdpr or hipaa."),
+    Setting(
+        "masking",
+        ("NUAGES_MASKING",),
+        "on",
+        parse_masking,
+        "PII masking: on, off, or the profile guide, gdpr or hipaa.",
+    ),
     Setting(
         "excluded_urls",
         ("OTEL_PYTHON_DJANGO_EXCLUDED_URLS", "OTEL_PYTHON_EXCLUDED_URLS"),
@@ -132,14 +152,38 @@ _ALL = (
         parse_patterns,
         "Requests that make no span at all, and nothing below them.",
     ),
-    Setting("shutdown_timeout", ("NUAGES_SHUTDOWN_TIMEOUT",), 5.0, parse_seconds, "Seconds that process exit may wait for export."),
+    Setting(
+        "sql_commenter",
+        (),
+        False,
+        parse_bool,
+        "Append sqlcommenter comments to SQL (set by instrument(enable_commenter=True)).",
+    ),
+    Setting("commenter_options", (), {}, parse_dict, "Which tags the comments carry."),
+    Setting(
+        "shutdown_timeout",
+        ("NUAGES_SHUTDOWN_TIMEOUT",),
+        5.0,
+        parse_seconds,
+        "Seconds that process exit may wait for export.",
+    ),
     Setting("queue_bytes", ("NUAGES_QUEUE_BYTES",), 16 * 1024 * 1024, parse_count, "Upper bound of queued span bytes."),
-    Setting("service_name", ("OTEL_SERVICE_NAME",), "", parse_text, "resource service.name; default: the settings package."),
+    Setting(
+        "service_name", ("OTEL_SERVICE_NAME",), "", parse_text, "resource service.name; default: the settings package."
+    ),
 )
 REGISTRY: dict[str, Setting] = {setting.name: setting for setting in _ALL}
 _ENV_NAMES = frozenset(name for setting in _ALL for name in setting.env)
 # Set by the build, the tests or the tools around the agent, not by its users.
-_FOREIGN_ENV = ("NUAGES_CHDB_", "NUAGES_UPDATE_", "NUAGES_SERVER_", "NUAGES_TEST_", "NUAGES_DEMO_", "NUAGES_EXAMPLE_", "NUAGES_BENCH_")
+_FOREIGN_ENV = (
+    "NUAGES_CHDB_",
+    "NUAGES_UPDATE_",
+    "NUAGES_SERVER_",
+    "NUAGES_TEST_",
+    "NUAGES_DEMO_",
+    "NUAGES_EXAMPLE_",
+    "NUAGES_BENCH_",
+)
 
 
 @dataclass(frozen=True)
@@ -203,7 +247,9 @@ def _resolve(setting: Setting) -> tuple[Any, Optional[Problem]]:
             return setting.parse(value), None
         except BadValue as error:
             return setting.default, Problem(
-                "W001", f"{where} has the bad value {_shown(setting, value)}; using {setting.default!r}", str(error).capitalize() + "."
+                "W001",
+                f"{where} has the bad value {_shown(setting, value)}; using {setting.default!r}",
+                str(error).capitalize() + ".",
             )
     return setting.default, None
 
@@ -237,7 +283,11 @@ def override(**values: Any) -> None:
             try:
                 _code[name] = setting.parse(value)
             except BadValue as error:
-                _say(Problem("W001", f"{name} given in code has the bad value {_shown(setting, value)}; ignored", str(error)))
+                _say(
+                    Problem(
+                        "W001", f"{name} given in code has the bad value {_shown(setting, value)}; ignored", str(error)
+                    )
+                )
         _cache.clear()
 
 
@@ -255,11 +305,19 @@ def problems() -> list[Problem]:
     settings = django_settings()
     value = getattr(settings, "NUAGES", None) if settings is not None else None
     if value is not None and not isinstance(value, Mapping):
-        found.append(Problem("W003", f"NUAGES in the Django settings is a {type(value).__name__}, not a dict", "Use NUAGES = {...}."))
+        found.append(
+            Problem(
+                "W003", f"NUAGES in the Django settings is a {type(value).__name__}, not a dict", "Use NUAGES = {...}."
+            )
+        )
     known = {setting.key for setting in _ALL}
     for key in _django_dict():
         if str(key).upper() not in known:
-            found.append(Problem("W002", f"unknown key NUAGES[{key!r}] in the Django settings", _suggestion(str(key).upper(), known)))
+            found.append(
+                Problem(
+                    "W002", f"unknown key NUAGES[{key!r}] in the Django settings", _suggestion(str(key).upper(), known)
+                )
+            )
     return found
 
 

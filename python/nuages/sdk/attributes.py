@@ -104,5 +104,3 @@ def bounded(values: Mapping[str, Any], dropped: int) -> Any:
     made = api_attributes.BoundedAttributes(attributes=values, immutable=True)
     made.dropped = dropped
     return made
-
-

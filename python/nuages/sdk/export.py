@@ -84,7 +84,7 @@ class BatchSpanProcessor(OfficialBatchSpanProcessor):  # type: ignore[misc]
         timeout = official._default_export_timeout_millis() if export_timeout_millis is None else export_timeout_millis
         official._validate_arguments(queue, delay, batch)  # ValueError for what cannot work, as the official class
         self._exporter = span_exporter
-        self.pipeline = make_pipeline(span_exporter, queue, batch, delay, timeout)  # type: ignore[arg-type]
+        self.pipeline = make_pipeline(span_exporter, queue, batch, delay, timeout)
 
     @property
     def span_exporter(self) -> Any:
@@ -123,7 +123,7 @@ class SimpleSpanProcessor(OfficialSimpleSpanProcessor):  # type: ignore[misc]
             super().__init__(MaskingExporter.around(span_exporter), **options)
             return
         self._exporter = span_exporter
-        self.pipeline = make_pipeline(span_exporter, 2048, 1, 1)  # type: ignore[arg-type]
+        self.pipeline = make_pipeline(span_exporter, 2048, 1, 1)
 
     def on_start(self, span: Any, parent_context: Any = None) -> None:
         return None
@@ -147,7 +147,7 @@ class SimpleSpanProcessor(OfficialSimpleSpanProcessor):  # type: ignore[misc]
         return bool(super().force_flush(timeout_millis))
 
 
-class MaskingExporter(SpanExporter):
+class MaskingExporter(SpanExporter):  # type: ignore[misc]
     """Hands masked copies to a Python exporter, so that no way out of the process skips masking."""
 
     def __init__(self, inner: SpanExporter) -> None:
@@ -155,7 +155,7 @@ class MaskingExporter(SpanExporter):
 
     @classmethod
     def around(cls, exporter: SpanExporter) -> SpanExporter:
-        if settings.get("masking") == "off" or not hasattr(_native, "masked_copy"):
+        if settings.get("masking") == "off":
             return exporter
         return cls(exporter)
 
@@ -165,7 +165,15 @@ class MaskingExporter(SpanExporter):
 
     def export(self, spans: Any) -> Any:
         profile = settings.get("masking")
-        return self._inner.export([_native.masked_copy(span, profile) if isinstance(span, _native.SpanBase) else span for span in spans])
+        return self._inner.export(
+            [
+                _native.masked_copy(span, profile) if isinstance(span, _native.RecordingSpanBase) else span
+                for span in spans
+            ]
+        )
+
+    def __getattr__(self, name: str) -> Any:  # processor.span_exporter._endpoint and the like
+        return getattr(self._inner, name)
 
     def shutdown(self) -> None:
         self._inner.shutdown()

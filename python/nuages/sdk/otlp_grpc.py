@@ -56,7 +56,9 @@ def _parse_header_text(text: str) -> list[tuple[str, str]]:
         if not part.strip():
             continue
         if not equals or not key.strip():
-            logger.warning("An OTLP header is not of the form name=value and was left out; the headers are a comma list of name=value.")
+            logger.warning(
+                "An OTLP header is not of the form name=value and was left out; the headers are a comma list of name=value."
+            )
             continue
         pairs.append((unquote(key.strip()), unquote(value.strip())))
     return pairs
@@ -76,7 +78,9 @@ def parse_headers(headers: Headers) -> tuple[tuple[str, str], ...]:
     for key, value in pairs:
         name = key.strip().lower()
         if name == "authorization" and value.strip().lower() in {"", "bearer", "bearer none"}:
-            logger.warning("The OTLP header 'authorization' holds no key (is SCOUT_API_KEY set?); the header is not sent.")
+            logger.warning(
+                "The OTLP header 'authorization' holds no key (is SCOUT_API_KEY set?); the header is not sent."
+            )
             continue
         kept.append((name, value))
     return tuple(kept)
@@ -90,7 +94,9 @@ def parse_endpoint(endpoint: str, insecure: Optional[bool]) -> tuple[str, bool]:
         scheme, rest = "", text
     scheme = scheme.lower()
     if scheme not in {"", "http", "https", "grpc", "grpcs"}:
-        logger.error("The OTLP endpoint %r has the scheme %r; using it as http. Use http:// or https://.", endpoint, scheme)
+        logger.error(
+            "The OTLP endpoint %r has the scheme %r; using it as http. Use http:// or https://.", endpoint, scheme
+        )
         scheme = "http"
     if scheme in {"http", "grpc"}:
         if insecure is False:
@@ -110,7 +116,9 @@ def parse_endpoint(endpoint: str, insecure: Optional[bool]) -> tuple[str, bool]:
     if port is None:
         port = GRPC_PORT if plain else HTTPS_PORT
     if port == HTTP_PORT:
-        logger.warning("The OTLP endpoint %s is port 4318, which is OTLP/HTTP by convention; OTLP/gRPC is 4317.", endpoint)
+        logger.warning(
+            "The OTLP endpoint %s is port 4318, which is OTLP/HTTP by convention; OTLP/gRPC is 4317.", endpoint
+        )
     if ":" in host:
         host = f"[{host}]"
     return f"{'http' if plain else 'https'}://{host}:{port}", plain
@@ -140,7 +148,7 @@ def _parse_compression(compression: Any) -> str:
     return "gzip" if name in {"gzip", "2"} else "none"
 
 
-class OTLPSpanExporter(SpanExporter):
+class OTLPSpanExporter(SpanExporter):  # type: ignore[misc]
     """Sends spans over OTLP/gRPC from a native thread."""
 
     def __init__(
@@ -160,7 +168,15 @@ class OTLPSpanExporter(SpanExporter):
         self._pipeline: Any = None
         if credentials is not None or channel_options or retryable_error_codes is not None:
             self._official = _official_exporter(
-                endpoint, insecure, credentials, headers, timeout, compression, channel_options, retryable_error_codes, meter_provider
+                endpoint,
+                insecure,
+                credentials,
+                headers,
+                timeout,
+                compression,
+                channel_options,
+                retryable_error_codes,
+                meter_provider,
             )
         if insecure is None:
             insecure = _env_bool("INSECURE")
@@ -169,8 +185,15 @@ class OTLPSpanExporter(SpanExporter):
         self._headers = parse_headers(headers or _env("HEADERS"))
         self._timeout = _parse_timeout(timeout)
         self._compression = _parse_compression(compression)
-        if self._insecure and any(name == "authorization" for name, _ in self._headers) and not _is_loopback(self._endpoint):
-            logger.warning("The OTLP endpoint %s is plaintext: the key in the authorization header travels unencrypted. Use https://.", self._url)
+        if (
+            self._insecure
+            and any(name == "authorization" for name, _ in self._headers)
+            and not _is_loopback(self._endpoint)
+        ):
+            logger.warning(
+                "The OTLP endpoint %s is plaintext: the key in the authorization header travels unencrypted. Use https://.",
+                self._url,
+            )
 
     @property
     def native(self) -> bool:
@@ -196,7 +219,9 @@ class OTLPSpanExporter(SpanExporter):
         from nuages.sdk.export import make_pipeline
 
         if self._pipeline is None:
-            self._pipeline = make_pipeline(self, max_queue_size=8192, max_export_batch_size=8192, schedule_delay_millis=3_600_000)
+            self._pipeline = make_pipeline(
+                self, max_queue_size=8192, max_export_batch_size=8192, schedule_delay_millis=3_600_000
+            )
         before = self._pipeline.counters()["exported"]
         accepted = sum(1 for span in spans if self._pipeline.publish(span))
         self._pipeline.force_flush(int(self._timeout * 1000))
@@ -218,7 +243,9 @@ def _is_loopback(endpoint: str) -> bool:
     return host in {"localhost", "[::1]"} or host.startswith("127.")
 
 
-def _official_exporter(endpoint: Any, insecure: Any, credentials: Any, headers: Any, timeout: Any, compression: Any, *rest: Any) -> Any:
+def _official_exporter(
+    endpoint: Any, insecure: Any, credentials: Any, headers: Any, timeout: Any, compression: Any, *rest: Any
+) -> Any:
     channel_options, retryable_error_codes, meter_provider = rest
     try:
         module = _import.official_module(OFFICIAL, "nuages._official_otlp_grpc")

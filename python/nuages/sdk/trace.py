@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import logging
 import threading
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Optional
 
@@ -76,7 +77,9 @@ class Span(_native.RecordingSpanBase, OfficialSpan):  # type: ignore[misc]
 
     @property
     def links(self) -> Sequence[Any]:
-        return tuple(api.Link(context, bounded(attributes, dropped)) for context, attributes, dropped in _native.link_list(self))
+        return tuple(
+            api.Link(context, bounded(attributes, dropped)) for context, attributes, dropped in _native.link_list(self)
+        )
 
     @property
     def _links(self) -> Sequence[Any]:
@@ -92,7 +95,9 @@ class Span(_native.RecordingSpanBase, OfficialSpan):  # type: ignore[misc]
     @property
     def instrumentation_info(self) -> Any:
         scope = self.instrumentation_scope
-        return None if scope is None else InstrumentationInfo(scope.name, scope.version, scope.schema_url)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return None if scope is None else InstrumentationInfo(scope.name, scope.version, scope.schema_url)
 
     @property
     def _instrumentation_info(self) -> Any:
@@ -111,13 +116,12 @@ class NonRecordingSpan(_native.NonRecordingSpanBase, api.NonRecordingSpan):  # t
 
 class Tracer(_native.TracerBase, OfficialTracer):  # type: ignore[misc]
     def __init__(self, provider: TracerProvider, scope: Any, config: Any) -> None:
-        info = InstrumentationInfo(scope.name, scope.version, scope.schema_url)
         arguments: dict[str, Any] = {
             "sampler": provider.sampler,
             "resource": provider.resource,
             "span_processor": provider._active_span_processor,
             "id_generator": provider.id_generator,
-            "instrumentation_info": info,
+            "instrumentation_info": None,  # deprecated; spans make it when somebody asks
             "span_limits": provider._span_limits,
             "instrumentation_scope": scope,
         }
@@ -127,7 +131,14 @@ class Tracer(_native.TracerBase, OfficialTracer):  # type: ignore[misc]
         if "meter_provider" in known:
             arguments["meter_provider"] = getattr(provider, "_meter_provider", None)
         OfficialTracer.__init__(self, **{name: value for name, value in arguments.items() if name in known})
-        self._bind(provider._core, scope, scope.name, scope.version, scope.schema_url, getattr(scope, "attributes", None) or None)
+        self._bind(
+            provider._core,
+            scope,
+            scope.name,
+            scope.version,
+            scope.schema_url,
+            getattr(scope, "attributes", None) or None,
+        )
         self._set_enabled(getattr(config, "is_enabled", True))
 
     def _set_tracer_config(self, tracer_config: Any) -> None:
@@ -210,7 +221,9 @@ class TracerProvider(OfficialTracerProvider):  # type: ignore[misc]
             _lifecycle.register(adopted)
         for scope, tracer in tracers.items():
             # the application holds these objects: their instances get the native methods
-            native = adopted.get_tracer(scope.name, scope.version, scope.schema_url, getattr(scope, "attributes", None) or None)
+            native = adopted.get_tracer(
+                scope.name, scope.version, scope.schema_url, getattr(scope, "attributes", None) or None
+            )
             tracer.start_span = native.start_span
             tracer.start_as_current_span = native.start_as_current_span
         return adopted
@@ -239,7 +252,9 @@ class TracerProvider(OfficialTracerProvider):  # type: ignore[misc]
             limits.max_attribute_length,
         )
         self._resource_changed()
-        logger.debug("provider: sampler %s, resource %s", self.sampler.get_description(), dict(self._resource.attributes))
+        logger.debug(
+            "provider: sampler %s, resource %s", self.sampler.get_description(), dict(self._resource.attributes)
+        )
 
     def _resource_changed(self) -> None:
         self._core.set_resource(self._resource)
@@ -252,7 +267,8 @@ class TracerProvider(OfficialTracerProvider):  # type: ignore[misc]
         """Sorts the processors into Python callables and native pipelines. Python runs first, whatever the order of registration (R14.05)."""
         group = getattr(self, "_active_span_processor", None)
         processors = group._span_processors if isinstance(group, _Processors) else () if group is None else (group,)
-        pipelines, python = [], []
+        pipelines: list[Any] = []
+        python: list[Any] = []
         for processor in processors:
             native = type(processor) in (BatchSpanProcessor, SimpleSpanProcessor) and processor.pipeline is not None
             (pipelines if native else python).append(processor)
@@ -325,16 +341,24 @@ def _overrides(processor: Any, method: str) -> bool:
     own = getattr(type(processor), method, None)
     if own is None:
         return False
-    if method == "on_start" and isinstance(processor, (BatchSpanProcessor, SimpleSpanProcessor)) and own in _EMPTY_STARTS:
+    if (
+        method == "on_start"
+        and isinstance(processor, (BatchSpanProcessor, SimpleSpanProcessor))
+        and own in _EMPTY_STARTS
+    ):
         return False
     return own is not getattr(OfficialSpanProcessor, method, None)
 
 
-_EMPTY_STARTS = {BatchSpanProcessor.on_start, SimpleSpanProcessor.on_start}
+_EMPTY_STARTS: set[Any] = {BatchSpanProcessor.on_start, SimpleSpanProcessor.on_start}
 
-_STATIC = {sampling.StaticSampler} | {cls for name in ("_AlwaysOn", "_AlwaysOff") if (cls := getattr(sampling, name, None)) is not None}
+_STATIC = {sampling.StaticSampler} | {
+    cls for name in ("_AlwaysOn", "_AlwaysOff") if (cls := getattr(sampling, name, None)) is not None
+}
 _PARENT_BASED = {sampling.ParentBased, sampling.ParentBasedTraceIdRatio} | {
-    cls for name in ("_ParentBasedAlwaysOn", "_ParentBasedAlwaysOff") if (cls := getattr(sampling, name, None)) is not None
+    cls
+    for name in ("_ParentBasedAlwaysOn", "_ParentBasedAlwaysOff")
+    if (cls := getattr(sampling, name, None)) is not None
 }
 
 
