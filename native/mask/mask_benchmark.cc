@@ -12,7 +12,7 @@ namespace {
 
 void look(benchmark::State& state, std::string_view text) {
   std::string out;
-  for (auto _ : state) benchmark::DoNotOptimize(redact(Rules::guide(), text, out));
+  for ([[maybe_unused]] auto _ : state) benchmark::DoNotOptimize(redact(Rules::guide(), text, out));
   state.SetBytesProcessed(static_cast<int64_t>(state.iterations() * text.size()));
 }
 

@@ -128,11 +128,13 @@ class Redactor {
       // A match starts where a word starts. Phone and SSN cannot overlap, so their order is free.
       size_t stop = 0;
       if (is(in_[i], kDigit)) {
-        if (rules_.phone && (stop = phone_end(i, end)) != 0) {
-          replace(i, stop, kPhoneMask);
-        } else if (rules_.ssn && (stop = ssn_end(i, end)) != 0) {
-          replace(i, stop, kSsnMask);
+        if (rules_.phone) stop = phone_end(i, end);
+        std::string_view with = kPhoneMask;
+        if (stop == 0 && rules_.ssn) {
+          stop = ssn_end(i, end);
+          with = kSsnMask;
         }
+        if (stop != 0) replace(i, stop, with);
       }
       if (stop != 0) {
         i = stop;
@@ -171,7 +173,11 @@ class Redactor {
   }
 
   size_t ssn_end(size_t i, size_t end) const {
-    const auto hyphen = [&] { return i < end && in_[i++] == '-'; };
+    const auto hyphen = [&] {
+      const bool here = i < end && in_[i] == '-';
+      i += here ? 1 : 0;
+      return here;
+    };
     return digits(i, 3, end) && hyphen() && digits(i, 2, end) && hyphen() && digits(i, 4, end) &&
                    word_ends(i, end)
                ? i

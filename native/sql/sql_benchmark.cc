@@ -31,15 +31,18 @@ std::string bulk_insert(int rows) {
 }
 
 void analyze_text(benchmark::State& state, std::string_view sql) {
-  for (auto _ : state) benchmark::DoNotOptimize(analyze(sql, Dialect::kPostgreSql));
+  for ([[maybe_unused]] auto _ : state)
+    benchmark::DoNotOptimize(analyze(sql, Dialect::kPostgreSql));
   state.SetBytesProcessed(static_cast<int64_t>(state.iterations() * sql.size()));
 }
 void cached(benchmark::State& state, std::string_view sql) {
   StatementCache cache;
-  for (auto _ : state) benchmark::DoNotOptimize(cache.get(sql, Dialect::kPostgreSql));
+  for ([[maybe_unused]] auto _ : state)
+    benchmark::DoNotOptimize(cache.get(sql, Dialect::kPostgreSql));
 }
 void sanitize_text(benchmark::State& state, std::string_view sql) {
-  for (auto _ : state) benchmark::DoNotOptimize(sanitize(sql, Dialect::kPostgreSql));
+  for ([[maybe_unused]] auto _ : state)
+    benchmark::DoNotOptimize(sanitize(sql, Dialect::kPostgreSql));
   state.SetBytesProcessed(static_cast<int64_t>(state.iterations() * sql.size()));
 }
 

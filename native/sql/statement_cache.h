@@ -24,7 +24,7 @@ namespace nuages::sql {
 class StatementCache {
  public:
   static constexpr size_t kDefaultCapacity = 2048;
-  static constexpr size_t kMaxCachedBytes = 16 * 1024;
+  static constexpr size_t kMaxCachedBytes = size_t{16} * 1024;
 
   explicit StatementCache(size_t capacity = kDefaultCapacity);
   ~StatementCache();

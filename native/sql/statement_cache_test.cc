@@ -62,6 +62,7 @@ TEST(StatementCache, DoesNotKeepLargeStatements) {
 TEST(StatementCache, AnswersRightFromManyThreads) {
   StatementCache cache(32);
   std::vector<std::thread> threads;
+  threads.reserve(4);
   for (int t = 0; t < 4; ++t) {
     threads.emplace_back([&cache, t] {
       for (int i = 0; i < 5'000; ++i) {
