@@ -6,9 +6,8 @@ const api = process.env.NUAGES_API ?? 'http://127.0.0.1:4319';
 
 export default defineConfig({
   plugins: [svelte()],
-  // Relative names: index.html carries <base href="/">, so a server that mounts the UI under a
-  // prefix has one line to rewrite.
-  base: './',
+  // Absolute names: pages lie at several depths, and the server's policy forbids a <base>.
+  base: '/',
   build: { target: ['chrome123', 'firefox128', 'safari17.5'], assetsInlineLimit: 0 },
   server: { host: '127.0.0.1', proxy: { '/api': api, '/healthz': api, '/readyz': api } },
   test: { include: ['src/**/*.test.ts'], environment: 'node' },

@@ -16,6 +16,9 @@ const random = () => {
 };
 const hex = (length) => randomBytes(length / 2).toString('hex');
 const MS = 1e6;
+// As nuages-server sends it, so that a violation shows while developing.
+const POLICY =
+  "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 const resources = [
   {
     attributes: {
@@ -503,7 +506,7 @@ createServer((request, response) => {
     }[extname(file)];
     try {
       return void response
-        .writeHead(200, { 'content-type': type })
+        .writeHead(200, { 'content-type': type, 'content-security-policy': POLICY })
         .end(readFileSync(join(dist, file)));
     } catch {
       return fail(404, 'not_found', file);

@@ -132,6 +132,12 @@ describe('find', () => {
     expect(ids('zero auth_user')).toEqual([]);
   });
 
+  it('takes a span id only as a whole', () => {
+    const other = buildForest(trace([span('00f067aa0ba902b7', '', 0, 9, { name: 'x' })]));
+    expect(find(other, '00f067aa0ba902b7')).toHaveLength(1);
+    expect(find(other, '067')).toHaveLength(0);
+  });
+
   it('finds nothing for blank text', () => {
     expect(ids('   ')).toEqual([]);
   });

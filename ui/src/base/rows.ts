@@ -98,14 +98,7 @@ function searchText(node: Node): string {
   let text = texts.get(node);
   if (text === undefined) {
     const { span } = node;
-    const parts = [
-      span.name,
-      span.label,
-      span.service,
-      span.kind,
-      span.status_message,
-      span.span_id,
-    ];
+    const parts = [span.name, span.label, span.service, span.kind, span.status_message];
     for (const [name, value] of Object.entries(span.attributes))
       parts.push(`${name}=${valueText(value)}`);
     for (const event of span.events) {
@@ -118,9 +111,14 @@ function searchText(node: Node): string {
   return text;
 }
 
-/** Nodes whose name, statement, attributes or events hold every word of `needle`. */
+/**
+ * Nodes whose name, statement, attributes or events hold every word of `needle`. A span id counts
+ * only as a whole: a part of one is in some random id far too often.
+ */
 export function find(forest: Forest, needle: string): Node[] {
   const words = needle.toLowerCase().split(/\s+/).filter(Boolean);
   if (words.length === 0) return [];
-  return forest.order.filter((node) => words.every((word) => searchText(node).includes(word)));
+  return forest.order.filter((node) =>
+    words.every((word) => word === node.span.span_id || searchText(node).includes(word)),
+  );
 }
