@@ -153,6 +153,7 @@ class ChdbStore::Lease {
   Lease& operator=(const Lease&) = delete;
 
   ChdbConnection connection() const { return *connection_; }
+  void replace() { store_.replace(connection_, store_.reader_arguments_); }
 
  private:
   ChdbStore& store_;
@@ -170,7 +171,7 @@ Result<std::unique_ptr<ChdbStore>> ChdbStore::open(const ChdbOptions& options) {
 }
 
 ChdbStore::~ChdbStore() {
-  for (ChdbConnection* reader : readers_) library_->close(reader);
+  for (ChdbConnection* reader : free_readers_) library_->close(reader);
   if (writer_ != nullptr) library_->close(writer_);
   if (lock_file_ >= 0) ::close(lock_file_);
 }
@@ -199,7 +200,7 @@ Status ChdbStore::connect(const ChdbOptions& options) {
     return Error{ErrorCode::kUnavailable,
                  "the store's file '" + config + "' cannot be written: check space and owner"};
   }
-  std::vector<std::string> arguments{
+  writer_arguments_ = {
       "nuages",
       "--path=" + std::filesystem::absolute(folder_).string() + "/data",
       "--config-file=" + config,
@@ -213,25 +214,38 @@ Status ChdbStore::connect(const ChdbOptions& options) {
   };
   // Reads are bounded in time; an insert is not, because giving up in the middle only makes it run
   // again.
-  for (size_t i = 0; i <= options.readers; ++i) {
-    if (i == 1) arguments.push_back(fmt::format("--max_execution_time={}", options.query_seconds));
-    std::vector<char*> argv;
-    for (auto& argument : arguments) argv.push_back(argument.data());
-    ChdbConnection* connection = library_->connect(static_cast<int>(argv.size()), argv.data());
-    if (connection == nullptr || *connection == nullptr) {
-      return Error{ErrorCode::kUnavailable,
-                   "the store in '" + folder_ +
-                       "' does not open (the engine's reason is on stderr): if its files are "
-                       "damaged, move the folder away"};
-    }
-    if (i == 0) {
-      writer_ = connection;
-    } else {
-      readers_.push_back(connection);
-    }
+  reader_arguments_ = writer_arguments_;
+  reader_arguments_.push_back(fmt::format("--max_execution_time={}", options.query_seconds));
+  writer_ = open_connection(writer_arguments_);
+  bool good = writer_ != nullptr;
+  for (size_t i = 0; good && i < options.readers; ++i) {
+    free_readers_.push_back(open_connection(reader_arguments_));
+    good = free_readers_.back() != nullptr;
+    if (!good) free_readers_.pop_back();
   }
-  free_readers_ = readers_;
-  return {};
+  if (good) return {};
+  return Error{ErrorCode::kUnavailable,
+               "the store in '" + folder_ +
+                   "' does not open (the engine's reason is on stderr): if its files are damaged, "
+                   "move the folder away"};
+}
+
+ChdbConnection* ChdbStore::open_connection(const std::vector<std::string>& arguments) {
+  std::vector<std::string> owned = arguments;  // the engine takes them as char*, not const
+  std::vector<char*> argv;
+  for (auto& argument : owned) argv.push_back(argument.data());
+  ChdbConnection* connection = library_->connect(static_cast<int>(argv.size()), argv.data());
+  return connection == nullptr || *connection == nullptr ? nullptr : connection;
+}
+
+void ChdbStore::replace(ChdbConnection*& connection, const std::vector<std::string>& arguments) {
+  ChdbConnection* fresh = open_connection(arguments);
+  if (fresh == nullptr) {
+    log(LogLevel::kError, "store", "a connection to the store could not be renewed");
+    return;
+  }
+  library_->close(connection);
+  connection = fresh;
 }
 
 Status ChdbStore::prepare_schema() {
@@ -276,27 +290,37 @@ Result<std::string> ChdbStore::run(ChdbConnection connection, std::string_view s
 }
 
 Result<std::string> ChdbStore::query(std::string_view sql, const Parameters& parameters) {
-  const Lease lease(*this);
-  return run(lease.connection(), sql, parameters, "JSONCompact");
+  Lease lease(*this);
+  auto result = run(lease.connection(), sql, parameters, "JSONCompact");
+  if (!result) lease.replace();
+  return result;
 }
 
 Status ChdbStore::stream(std::string_view sql, const Parameters& parameters,
                          const std::function<bool(std::string_view)>& sink) {
+  Lease lease(*this);
+  Status status = stream_from(lease.connection(), sql, parameters, sink);
+  if (!status) lease.replace();
+  return status;
+}
+
+Status ChdbStore::stream_from(ChdbConnection connection, std::string_view sql,
+                              const Parameters& parameters,
+                              const std::function<bool(std::string_view)>& sink) {
   constexpr std::string_view kFormat = "JSONEachRow";
-  const Lease lease(*this);
   const ParameterArrays arrays(parameters);
   const ResultOwner stream(
       *library_,
-      library_->stream_query(lease.connection(), sql.data(), sql.size(), kFormat.data(),
-                             kFormat.size(), arrays.names.data(), arrays.name_sizes.data(),
-                             arrays.texts.data(), arrays.text_sizes.data(), arrays.names.size()));
+      library_->stream_query(connection, sql.data(), sql.size(), kFormat.data(), kFormat.size(),
+                             arrays.names.data(), arrays.name_sizes.data(), arrays.texts.data(),
+                             arrays.text_sizes.data(), arrays.names.size()));
   if (const char* error = stream.error(); error != nullptr) return engine_error(error);
   while (true) {
-    const ResultOwner chunk(*library_, library_->stream_fetch(lease.connection(), stream.get()));
+    const ResultOwner chunk(*library_, library_->stream_fetch(connection, stream.get()));
     if (const char* error = chunk.error(); error != nullptr) return engine_error(error);
     if (chunk.text().empty()) return {};
     if (!sink(chunk.text())) {
-      library_->stream_cancel(lease.connection(), stream.get());
+      library_->stream_cancel(connection, stream.get());
       return {};
     }
   }
@@ -339,7 +363,10 @@ Status ChdbStore::insert(const SpanBlock& block, std::string_view token) {
     if (insert.deduplicated) {
       sql += fmt::format(" SETTINGS insert_deduplication_token = '{}'", token);
     }
-    if (Status status = insert_one(sql, insert.data); !status) return status;
+    if (Status status = insert_one(sql, insert.data); !status) {
+      replace(writer_, writer_arguments_);
+      return status;
+    }
   }
   return {};
 }

@@ -2,8 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 #include "store/test_spans.h"
 
@@ -131,6 +133,67 @@ TEST(ChdbStore, BlockOverTwoReceiveDaysAndManySpanDaysIsTaken) {
                     "SELECT count(), uniq(trace_id) FROM nuages.spans"
                     " WHERE service = 'days'"),
             "[[404,202]]");
+}
+
+// Dictionaries of 8, 16 and 32 bit indexes in one block, and a sort that moves every row.
+TEST(ChdbStore, WideDictionariesArriveWhole) {
+  auto& store = process_store();
+  constexpr uint64_t kRows = 70'000;
+  std::vector<TestSpan> spans;
+  for (uint64_t i = 0; i < kRows; ++i) {
+    spans.push_back({.trace_id = {6, kRows - i},
+                     .span_id = i + 1,
+                     .name = "name-" + std::to_string(i),
+                     .start = kNow + (kRows - i) * kSecond,
+                     .attributes = {{"http.route", "route-" + std::to_string(i % 300)},
+                                    {"http.method", "m" + std::to_string(i % 256)}}});
+  }
+  ASSERT_TRUE(store.insert(make_block("wide", spans, kNow), "wide-1").ok());
+  EXPECT_EQ(
+      rows_of(store,
+              "SELECT count(), uniqExact(name), uniqExact(http_route), uniqExact(http_method),"
+              " countIf(name = concat('name-', toString(span_id - 1))),"
+              " countIf(http_route = concat('route-', toString((span_id - 1) % 300)))"
+              " FROM nuages.spans WHERE service = 'wide'"),
+      "[[70000,70000,300,256,70000,70000]]");
+}
+
+TEST(ChdbStore, ReadersAndTheWriterWorkAtOnce) {
+  auto& store = process_store();
+  std::atomic<int> failures{0};
+  std::vector<std::thread> threads;
+  for (int reader = 0; reader < 6; ++reader) {
+    threads.emplace_back([&] {
+      for (int i = 0; i < 20; ++i) {
+        auto answer = store.query("SELECT count() FROM nuages.spans WHERE service = {s:String}",
+                                  {{"s", "parallel"}});
+        if (!answer) ++failures;
+      }
+    });
+  }
+  for (uint64_t i = 0; i < 10; ++i) {
+    const auto block = make_block("parallel", request({7, i + 1}, {7, 99}), kNow);
+    if (!store.insert(block, "parallel-" + std::to_string(i))) ++failures;
+  }
+  for (auto& thread : threads) thread.join();
+  EXPECT_EQ(failures, 0);
+  EXPECT_EQ(rows_of(store, "SELECT count() FROM nuages.spans WHERE service = 'parallel'"),
+            "[[20]]");
+}
+
+// A statement over its memory or time ends with an error that says so, and harms nobody else.
+TEST(ChdbStore, LimitsHold) {
+  auto& store = process_store();
+  auto hungry = store.query("SELECT length(groupArray(number)) FROM numbers(1000000000)", {});
+  ASSERT_FALSE(hungry.ok());
+  EXPECT_EQ(hungry.error().code, ErrorCode::kExhausted) << hungry.error().message;
+  auto slow = store.query(
+      "SELECT count() FROM numbers(100000000000) WHERE sipHash64(number) = 1"
+      " SETTINGS max_execution_time = 0.05",
+      {});
+  ASSERT_FALSE(slow.ok());
+  EXPECT_EQ(slow.error().code, ErrorCode::kExhausted) << slow.error().message;
+  EXPECT_EQ(rows_of(store, "SELECT 4"), "[[4]]");
 }
 
 TEST(ChdbStore, ParametersArriveAsTheyAre) {
