@@ -76,6 +76,8 @@ CommandLine parse_command_line(int argc, const char* const* argv,
   double stop_seconds = 20;
 
   CLI::App app("Receives OpenTelemetry traces, keeps them and shows them.", "nuages-server");
+  // Scripts append to a base command line: the last of repeated options wins.
+  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   app.set_version_flag("--version", version);
   app.add_option("--data", options.data, "folder for everything that is kept")
       ->capture_default_str();

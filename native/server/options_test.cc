@@ -29,6 +29,7 @@ TEST(Options, Addresses) {
   EXPECT_EQ(line.options.http.text(), "[::1]:99");
   EXPECT_EQ(line.options.http.host, "::1");
   EXPECT_EQ(line.options.data, "/x");
+  EXPECT_EQ(parse({"--data=/x", "--data=/y"}).options.data, "/y");
   for (const char* bad : {"--grpc=4317", "--grpc=:1", "--grpc=127.0.0.1:", "--grpc=127.0.0.1:70000",
                           "--grpc=127.0.0.1:1x", "--grpc=::1:80"}) {
     const CommandLine failed = parse({bad});

@@ -99,7 +99,7 @@ void Web::ask_api(Request request, Done done) {
     }
     Response response;
     response.content_type = "text/plain";
-    response.body = "ok";
+    response.body = "ok\n";
     return done(std::move(response));
   }
   if (waiting_.fetch_add(1) >= kMaxWaiting) {

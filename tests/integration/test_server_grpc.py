@@ -5,8 +5,9 @@ from __future__ import annotations
 import socket
 import subprocess
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable, Iterator
+from typing import Any, Callable
 
 import grpc
 import pytest
@@ -48,7 +49,9 @@ def failure(call: Callable[[], Any]) -> grpc.RpcError:
     return caught.value
 
 
-@pytest.mark.parametrize("compression", [grpc.Compression.NoCompression, grpc.Compression.Gzip, grpc.Compression.Deflate])
+@pytest.mark.parametrize(
+    "compression", [grpc.Compression.NoCompression, grpc.Compression.Gzip, grpc.Compression.Deflate]
+)
 def test_spans_are_stored(shared_server: Server, channel: grpc.Channel, compression: grpc.Compression) -> None:  # noqa: F811
     trace, spans = new_id(16), [new_id(8) for _ in range(50)]
     service = f"stored-{compression.name}"
