@@ -111,7 +111,7 @@ def start_otlp_server() -> tuple[Any, OtlpServer]:
                     state.changed.notify_all()
                 context.abort(code, detail)
             with state.changed:
-                state.received.append(Received(request, {key: value for key, value in context.invocation_metadata()}))
+                state.received.append(Received(request, dict(context.invocation_metadata())))
                 state.changed.notify_all()
             return trace_service_pb2.ExportTraceServiceResponse()
 

@@ -28,6 +28,8 @@ INSTRUMENTORS = {
     for name in ("django", "psycopg2", "pymysql", "sqlite3", "redis", "celery")
 }
 
+OPENTELEMETRY_TRIGGERS = frozenset({"opentelemetry.trace", "opentelemetry.sdk.trace"})
+
 Callback = Callable[[ModuleType], None]
 
 
@@ -66,7 +68,8 @@ class Finder:
         self.served: dict[str, str] = {}
         self.parents: set[str] = set()
         self.watched: dict[str, list[Callback]] = {}
-        self._busy = threading.local()
+        self._settling: Optional[Callable[[], None]] = None
+        self._depth = threading.local()
 
     def serve(self, names: dict[str, str]) -> None:
         self.served.update(names)
@@ -83,14 +86,25 @@ class Finder:
             return
         self.watched.setdefault(name, []).append(callback)
 
+    def when_settled(self, callback: Callable[[], None]) -> None:
+        """Runs callback() once, as soon as no `opentelemetry.*` module is in the middle of its import in this thread: our own classes
+        import the SDK, and must not do so while it is half there."""
+        if getattr(self._depth, "value", 0) == 0 and not _importing_opentelemetry():
+            callback()
+        else:
+            self._settling = callback
+
     def find_spec(self, name: str, path: Optional[Sequence[str]] = None, target: Optional[ModuleType] = None) -> Any:
         if name in self.served:
             return importlib.machinery.ModuleSpec(name, ServedLoader(self.served[name]), origin="nuages")  # type: ignore[arg-type]
         if name in self.parents:
             return self._find_parent(name, path)
-        if name in self.watched:
+        if name in self.watched or (name.startswith("opentelemetry.") and self._pending()):
             return self._find_watched(name, path)
         return None
+
+    def _pending(self) -> bool:
+        return self._settling is not None or bool(self.watched.keys() & OPENTELEMETRY_TRIGGERS)
 
     def _find_elsewhere(self, name: str, path: Optional[Sequence[str]]) -> Any:
         for finder in list(sys.meta_path):
@@ -121,7 +135,11 @@ class Finder:
                 del loader.exec_module
             except AttributeError:
                 pass
-            original(module)
+            self._depth.value = getattr(self._depth, "value", 0) + 1
+            try:
+                original(module)
+            finally:
+                self._depth.value -= 1
             self._imported(name, module)
 
         try:
@@ -136,6 +154,16 @@ class Finder:
                 callback(module)
             except Exception:
                 _log_failure(name)
+        if self._settling is not None and self._depth.value == 0:
+            settled, self._settling = self._settling, None
+            settled()
+
+
+def _importing_opentelemetry() -> bool:
+    return any(
+        name.startswith("opentelemetry.") and getattr(getattr(module, "__spec__", None), "_initializing", False)
+        for name, module in list(sys.modules.items())
+    )
 
 
 def _log_failure(name: str) -> None:
@@ -191,20 +219,21 @@ def start() -> None:
     found = finder()
     serve_names(found)
 
-    def install(module: ModuleType) -> None:
-        for pending in _TRIGGERS:
-            callbacks = found.watched.get(pending)
-            if callbacks is not None and install in callbacks:
-                callbacks.remove(install)
+    def appeared(module: ModuleType) -> None:
+        for name, callbacks in list(found.watched.items()):
+            if appeared in callbacks:
+                callbacks.remove(appeared)
+            if not callbacks:
+                found.watched.pop(name, None)
+        found.when_settled(install)
+
+    def install() -> None:
         from nuages._install import install as install_now
 
         install_now(automatic=True)
 
-    for name in _TRIGGERS:
-        found.watch(name, install)
-
-
-_TRIGGERS = ("django", "celery", "opentelemetry.trace", "opentelemetry.sdk.trace")
+    for name in ("django", "celery", *OPENTELEMETRY_TRIGGERS):
+        found.watch(name, appeared)
 
 
 def serve_names(found: Finder, instrumentors: bool = True) -> None:

@@ -201,7 +201,7 @@ def _patch_set_tracer_provider(api: Any) -> None:
                 # ours was a stand-in: it gives way silently, with what it has queued
                 old, _own_provider = _own_provider, None
                 api._TRACER_PROVIDER = tracer_provider
-                old.shutdown()
+                old.hand_over(tracer_provider)
                 _forget_hook_tracers()
                 return
             before = api._TRACER_PROVIDER

@@ -116,6 +116,9 @@ class NonRecordingSpan(_native.NonRecordingSpanBase, api.NonRecordingSpan):  # t
 
 class Tracer(_native.TracerBase, OfficialTracer):  # type: ignore[misc]
     def __init__(self, provider: TracerProvider, scope: Any, config: Any) -> None:
+        self.attach(provider, scope, config)
+
+    def attach(self, provider: TracerProvider, scope: Any, config: Any) -> None:
         arguments: dict[str, Any] = {
             "sampler": provider.sampler,
             "resource": provider.resource,
@@ -228,6 +231,18 @@ class TracerProvider(OfficialTracerProvider):  # type: ignore[misc]
             tracer.start_as_current_span = native.start_as_current_span
         return adopted
 
+    def hand_over(self, other: Any) -> None:
+        """Gives way to another provider: the tracers that were taken from this one make its spans from now on; what is queued is sent."""
+        for scope, tracer in list(self.__dict__.get("_native_tracers", {}).items()):
+            attributes = getattr(scope, "attributes", None) or None
+            if isinstance(other, TracerProvider) and not other._disabled:
+                tracer.attach(other, scope, other._tracer_config(scope))
+                other.__dict__.setdefault("_native_tracers", {}).setdefault(scope, tracer)
+            else:
+                theirs = other.get_tracer(scope.name, scope.version, scope.schema_url, attributes)
+                tracer.start_span, tracer.start_as_current_span = theirs.start_span, theirs.start_as_current_span
+        self.shutdown()
+
     # ---- the native half
 
     def _configure_core(self) -> None:
@@ -307,11 +322,14 @@ class TracerProvider(OfficialTracerProvider):  # type: ignore[misc]
             known = self.__dict__.setdefault("_native_tracers", {})
             tracer = known.get(scope)
             if tracer is None:
-                apply = getattr(self, "_apply_tracer_configurator", None)
-                tracer = known[scope] = Tracer(self, scope, apply(scope) if apply is not None else None)
+                tracer = known[scope] = Tracer(self, scope, self._tracer_config(scope))
                 if isinstance(getattr(self, "_tracers", None), dict):
                     self._tracers[scope] = tracer
             return tracer
+
+    def _tracer_config(self, scope: Any) -> Any:
+        apply = getattr(self, "_apply_tracer_configurator", None)
+        return apply(scope) if apply is not None else None
 
     def _native_lock(self) -> Any:
         return self.__dict__.setdefault("_native_tracers_lock", threading.RLock())

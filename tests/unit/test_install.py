@@ -1,0 +1,398 @@
+"""The on-ramps, each in an interpreter of its own: names imported early or late, providers set early or late, what is not installed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+GUIDE_IMPORTS = """
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider, SpanProcessor, ReadableSpan, SpanLimits
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.sampling import TraceIdRatioBased, ParentBased
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.instrumentation.django import DjangoInstrumentor
+from opentelemetry.instrumentation.psycopg2 import Psycopg2Instrumentor
+from opentelemetry.instrumentation.pymysql import PyMySQLInstrumentor
+from opentelemetry.instrumentation.sqlite3 import SQLite3Instrumentor
+from opentelemetry.instrumentation.redis import RedisInstrumentor
+from opentelemetry.instrumentation.celery import CeleryInstrumentor
+"""
+
+IN_MEMORY = """
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+memory = InMemorySpanExporter()
+"""
+
+
+@pytest.mark.parametrize("hide_official", [False, True], ids=["official installed", "official absent"])
+def test_a_program_like_the_guide(run_python: Any, otlp_server: Any, hide_official: bool) -> None:
+    run_python(
+        "import nuages.auto\n"
+        + GUIDE_IMPORTS
+        + f"""
+resource = Resource.create({{"service.name": "orders", "service.version": "1.0.0"}})
+provider = TracerProvider(resource=resource, sampler=ParentBased(root=TraceIdRatioBased(1.0)))
+exporter = OTLPSpanExporter(endpoint="{otlp_server.endpoint}", headers={{"authorization": "Bearer key"}}, insecure=False)
+provider.add_span_processor(BatchSpanProcessor(exporter, max_queue_size=2048, max_export_batch_size=512, schedule_delay_millis=5000, export_timeout_millis=30000))
+trace.set_tracer_provider(provider)
+for _ in range(2):
+    DjangoInstrumentor().instrument(excluded_urls="health/,metrics/")
+    Psycopg2Instrumentor().instrument(enable_commenter=True, commenter_options={{}})
+    RedisInstrumentor().instrument()
+    CeleryInstrumentor().instrument()
+assert trace.get_tracer_provider() is provider
+with trace.get_tracer("orders").start_as_current_span("work"):
+    pass
+import threading
+assert threading.active_count() == 1, "no Python thread"
+import sys
+assert not [name for name in sys.modules if name == "grpc" or name.startswith("grpc.")], "no grpc in the process"
+""",
+        hide_official=hide_official,
+    )
+    (span,) = otlp_server.wait_for(1)
+    assert span.name == "work"
+    assert otlp_server.received[0].metadata["authorization"] == "Bearer key"
+
+
+def test_names_imported_before_install_make_native_objects(run_python: Any) -> None:
+    run_python(
+        """
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider, Tracer
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+class Mine(TracerProvider):
+    pass
+class MyExporter(OTLPSpanExporter):
+    pass
+import nuages
+nuages.install()
+nuages.install()
+import nuages.sdk.trace, nuages.sdk.export, nuages.sdk.otlp_grpc
+provider = TracerProvider()
+assert type(provider) is nuages.sdk.trace.TracerProvider and isinstance(provider, TracerProvider)
+exporter = OTLPSpanExporter(endpoint="http://127.0.0.1:1")
+assert type(exporter) is nuages.sdk.otlp_grpc.OTLPSpanExporter
+processor = BatchSpanProcessor(exporter)
+assert type(processor) is nuages.sdk.export.BatchSpanProcessor and processor.pipeline is not None
+provider.add_span_processor(processor)
+assert type(Mine()) is Mine and type(MyExporter()) is MyExporter
+"""
+    )
+
+
+def test_tracers_taken_before_the_provider_become_native(run_python: Any) -> None:
+    run_python(
+        """
+import asyncio
+from opentelemetry import trace
+tracer = trace.get_tracer("early", "1")
+import nuages
+nuages.install()
+late = trace.get_tracer("late")
+
+@tracer.start_as_current_span("decorated early")
+def work():
+    return trace.get_current_span()
+
+@late.start_as_current_span("decorated late")
+async def awork():
+    return trace.get_current_span()
+
+with tracer.start_as_current_span("nowhere") as span:
+    assert not span.is_recording()
+assert not work().get_span_context().is_valid
+"""
+        + IN_MEMORY
+        + """
+from opentelemetry.sdk.trace import TracerProvider
+provider = TracerProvider()
+provider.add_span_processor(SimpleSpanProcessor(memory))
+trace.set_tracer_provider(provider)
+from nuages.sdk.trace import Span
+with tracer.start_as_current_span("a") as span:
+    assert isinstance(span, Span)
+assert tracer.start_as_current_span.__self__ is provider.get_tracer("early", "1"), "native from the second call on"
+work()
+asyncio.run(awork())
+late.start_span("b").end()
+names = [span.name for span in memory.get_finished_spans()]
+assert names == ["a", "decorated early", "decorated late", "b"], names
+assert memory.get_finished_spans()[0].instrumentation_scope.name == "early"
+"""
+    )
+
+
+def test_a_provider_set_before_install_is_adopted(run_python: Any) -> None:
+    run_python(
+        IN_MEMORY
+        + """
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.resources import Resource
+provider = TracerProvider(resource=Resource({"service.name": "mine"}))
+provider.add_span_processor(SimpleSpanProcessor(memory))
+trace.set_tracer_provider(provider)
+tracer = trace.get_tracer("before")
+import nuages
+nuages.install()
+from nuages.sdk.trace import Span, TracerProvider as Native
+assert trace.get_tracer_provider() is provider and isinstance(provider, Native)
+for one in (tracer, trace.get_tracer("after")):
+    with one.start_as_current_span("a") as span:
+        assert isinstance(span, Span)
+        assert span.resource.attributes["service.name"] == "mine"
+assert len(memory.get_finished_spans()) == 2
+"""
+    )
+
+
+def test_an_official_batch_processor_is_replaced_when_its_provider_is_adopted(
+    run_python: Any, otlp_server: Any
+) -> None:
+    run_python(
+        f"""
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+provider = TracerProvider()
+provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint="{otlp_server.endpoint}", headers={{"x-key": "k"}})))
+trace.set_tracer_provider(provider)
+tracer = trace.get_tracer("t")
+tracer.start_span("official").end()
+import nuages
+nuages.install()
+assert provider._active_span_processor._span_processors[0].pipeline is not None
+tracer.start_span("native").end()
+provider.force_flush()
+"""
+    )
+    otlp_server.wait_for(2)
+    assert otlp_server.names() == ["native", "official"]
+    assert all(one.metadata.get("x-key") == "k" for one in otlp_server.received)
+
+
+def test_the_second_provider_is_refused_as_by_the_api(run_python: Any) -> None:
+    done = run_python(
+        """
+import logging
+logging.basicConfig()
+import nuages
+nuages.install()
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+first = TracerProvider()
+trace.set_tracer_provider(first)
+trace.set_tracer_provider(TracerProvider())
+assert trace.get_tracer_provider() is first
+"""
+    )
+    assert done.stderr.count("Overriding of current TracerProvider is not allowed") == 1
+
+
+def test_our_own_provider_gives_way_silently(run_python: Any, otlp_server: Any) -> None:
+    done = run_python(
+        """
+import logging
+logging.basicConfig(level=logging.WARNING)
+import nuages.auto
+from opentelemetry import trace
+early = trace.get_tracer("early")
+early.start_span("for ours").end()
+from nuages import _install
+assert trace.get_tracer_provider() is _install._own_provider
+"""
+        + IN_MEMORY
+        + """
+from opentelemetry.sdk.trace import TracerProvider
+provider = TracerProvider()
+provider.add_span_processor(SimpleSpanProcessor(memory))
+trace.set_tracer_provider(provider)
+assert trace.get_tracer_provider() is provider
+trace.get_tracer("x").start_span("for theirs").end()
+early.start_span("early tracer").end()
+assert [span.name for span in memory.get_finished_spans()] == ["for theirs", "early tracer"]
+""",
+        OTEL_EXPORTER_OTLP_ENDPOINT=otlp_server.endpoint,
+    )
+    assert done.stderr == ""
+    otlp_server.wait_for(1)
+    assert otlp_server.names() == ["for ours"]
+
+
+@pytest.mark.parametrize("variable", ["NUAGES_AUTO", "OTEL_PYTHON_DJANGO_INSTRUMENT"])
+@pytest.mark.parametrize("word", ["true", "True", "1"])
+def test_the_environment_switch(run_python: Any, variable: str, word: str) -> None:
+    run_python(
+        """
+import sys
+assert "nuages._install" not in sys.modules and "opentelemetry.trace" not in sys.modules, "nothing heavy at start"
+from opentelemetry.sdk.trace import TracerProvider
+assert TracerProvider.__module__ == "nuages.sdk.trace"
+from opentelemetry.instrumentation.django import DjangoInstrumentor
+assert DjangoInstrumentor.__module__.startswith("nuages.")
+""",
+        **{variable: word},
+    )
+
+
+@pytest.mark.parametrize("environment", [{}, {"NUAGES_AUTO": "0"}, {"OTEL_PYTHON_DJANGO_INSTRUMENT": "false"}])
+def test_nothing_happens_without_the_switch(run_python: Any, environment: dict[str, str]) -> None:
+    run_python(
+        """
+import sys
+import opentelemetry.sdk.trace, django
+assert not [name for name in sys.modules if name == "nuages._install"]
+assert opentelemetry.sdk.trace.TracerProvider.__module__ == "opentelemetry.sdk.trace"
+""",
+        **environment,
+    )
+
+
+@pytest.mark.parametrize("trigger", ["django", "celery", "opentelemetry.trace"])
+def test_the_switch_waits_for_a_library_it_concerns(run_python: Any, trigger: str) -> None:
+    run_python(
+        f"""
+import sys, json, logging
+assert "nuages._install" not in sys.modules
+import {trigger}
+assert "nuages._install" in sys.modules
+assert sys.modules["{trigger}"].__spec__.loader.__class__.__name__ == "SourceFileLoader"
+""",
+        NUAGES_AUTO="1",
+    )
+
+
+def test_nuages_run(run_python: Any, tmp_path: Any) -> None:
+    import subprocess
+    import sys
+    from pathlib import Path
+
+    program = tmp_path / "p.py"
+    program.write_text("from opentelemetry.sdk.trace import TracerProvider as T; print(T.__module__)")
+    command = str(Path(sys.executable).with_name("nuages"))
+    done = subprocess.run([command, "run", sys.executable, str(program)], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "nuages.sdk.trace\n", done.stderr
+    missing = subprocess.run([command, "run", "no-such-command"], capture_output=True, text=True, timeout=60)
+    assert missing.returncode == 127 and "no-such-command" in missing.stderr
+    assert subprocess.run([command], capture_output=True, timeout=60).returncode == 2
+
+
+@pytest.mark.parametrize("word", ["true", "True", "1"])
+def test_disabled(run_python: Any, word: str) -> None:
+    run_python(
+        """
+import nuages.auto
+"""
+        + GUIDE_IMPORTS
+        + """
+provider = TracerProvider()
+provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint="http://127.0.0.1:1")))
+trace.set_tracer_provider(provider)
+DjangoInstrumentor().instrument()
+with trace.get_tracer("x").start_as_current_span("a") as span:
+    assert not span.is_recording()
+    span.set_attribute("k", 1)
+import nuages.hooks
+assert nuages.hooks.installed() == ()
+import os, pathlib
+threads = [path.read_text() for path in pathlib.Path("/proc/self/task").glob("*/comm")]
+assert not [name for name in threads if name.startswith("nuages")], threads
+""",
+        OTEL_SDK_DISABLED=word,
+    )
+
+
+def test_hooks_none_leaves_official_instrumentors_alone(run_python: Any, tmp_path: Any) -> None:
+    package = tmp_path / "site" / "opentelemetry" / "instrumentation" / "django"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("class DjangoInstrumentor:\n    official = True\n")
+    run_python(
+        """
+import nuages.auto
+from opentelemetry.instrumentation.django import DjangoInstrumentor
+assert DjangoInstrumentor.official
+import nuages.hooks
+assert nuages.hooks.installed() == ()
+from opentelemetry.sdk.trace import TracerProvider
+assert TracerProvider.__module__ == "nuages.sdk.trace"
+""",
+        NUAGES_HOOKS="none",
+        PYTHONPATH=str(tmp_path / "site"),
+    )
+
+
+def test_bad_settings_do_not_stop_the_program(run_python: Any) -> None:
+    done = run_python(
+        """
+import logging
+logging.basicConfig(level=logging.ERROR)
+import nuages.auto
+from opentelemetry import trace
+trace.get_tracer("x").start_span("a").end()
+print("alive")
+""",
+        NUAGES_MASKING="sometimes",
+        NUAGES_SHUTDOWN_TIMEOUT="0",
+        OTEL_TRACES_SAMPLER="nonsense",
+    )
+    assert done.stdout == "alive\n"
+    assert "NUAGES_MASKING" in done.stderr and "'sometimes'" in done.stderr
+
+
+def test_installed_app(run_python: Any, otlp_server: Any) -> None:
+    run_python(
+        """
+import django
+from django.conf import settings
+settings.configure(INSTALLED_APPS=["nuages"], OTEL_SERVICE_NAME="from-settings", SECRET_KEY="x", NUAGES={"HOOKS": "all", "OOPS": 1})
+django.setup()
+from opentelemetry import trace
+from nuages.sdk.trace import TracerProvider
+provider = trace.get_tracer_provider()
+assert isinstance(provider, TracerProvider)
+assert provider.resource.attributes["service.name"] == "from-settings"
+trace.get_tracer("x").start_span("a").end()
+from django.core.checks import run_checks
+assert [message.id for message in run_checks() if message.id.startswith("nuages")] == ["nuages.W002"]
+""",
+        OTEL_EXPORTER_OTLP_ENDPOINT=otlp_server.endpoint,
+    )
+    otlp_server.wait_for(1)
+
+
+def test_native_log_lines_reach_logging_and_nothing_is_printed(run_python: Any) -> None:
+    done = run_python(
+        """
+import logging
+lines = []
+class Keep(logging.Handler):
+    def emit(self, record):
+        lines.append((record.name, record.levelname, record.getMessage()))
+logging.getLogger("nuages").addHandler(Keep())
+logging.getLogger("nuages").propagate = False
+import nuages
+nuages.install()
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+provider = TracerProvider(shutdown_on_exit=False)
+provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint="http://127.0.0.1:1"), export_timeout_millis=200))
+tracer = provider.get_tracer("x")
+tracer.start_span("a").end()
+assert provider.force_flush(3000) is False
+import time
+deadline = time.monotonic() + 20
+while not any("127.0.0.1:1" in line[2] for line in lines):
+    assert time.monotonic() < deadline, lines
+    tracer.start_span("next Python entry").end()
+    time.sleep(0.01)
+"""
+    )
+    assert done.stdout == "" and done.stderr == ""
