@@ -34,18 +34,18 @@ inline constexpr uint64_t kMaxListed = 500;
 
 // Empty strings and nothing mean: not filtered.
 struct TraceFilter {
-  std::string service;
-  std::string route;
-  std::string name;  // part of the name, any case
-  std::optional<bool> error;
-  std::optional<uint16_t> http_status_from, http_status_to;  // inclusive
-  std::optional<uint64_t> min_duration, max_duration;        // ns, inclusive
-  std::optional<int64_t> start, end;                         // ns: start <= ts < end
-  std::optional<TraceId> trace_id;
-  std::optional<bool> n_plus_one;
-  std::optional<uint8_t> kind;
-  std::string attribute_key, attribute_value;  // of any span of the trace; value as text
-  std::optional<int64_t> before;               // ns: ts < before, the cursor
+  std::string service = {};
+  std::string route = {};
+  std::string name = {};  // part of the name, any case
+  std::optional<bool> error = {};
+  std::optional<uint16_t> http_status_from = {}, http_status_to = {};  // inclusive
+  std::optional<uint64_t> min_duration = {}, max_duration = {};        // ns, inclusive
+  std::optional<int64_t> start = {}, end = {};                         // ns: start <= ts < end
+  std::optional<TraceId> trace_id = {};
+  std::optional<bool> n_plus_one = {};
+  std::optional<uint8_t> kind = {};
+  std::string attribute_key = {}, attribute_value = {};  // of any span of the trace; value as text
+  std::optional<int64_t> before = {};                    // ns: ts < before, the cursor
   uint64_t limit = 20;
 };
 

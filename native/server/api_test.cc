@@ -7,6 +7,7 @@
 
 #include "server/api_test_yaml.h"
 #include "store/test_spans.h"
+#include "store/test_store.h"
 
 namespace nuages::server {
 namespace {

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "store/test_spans.h"
+#include "store/test_store.h"
 
 namespace nuages::store {
 namespace {

@@ -3,19 +3,12 @@
 // process). Test code only.
 #pragma once
 
-#include <gtest/gtest.h>
-#include <unistd.h>
-
-#include <cstdlib>
-#include <filesystem>
-#include <memory>
 #include <string>
 #include <utility>
 #include <variant>
 #include <vector>
 
 #include "store/block_builder.h"
-#include "store/chdb_store.h"
 #include "store/span_block.h"
 #include "wire/otlp_model.h"
 
@@ -108,31 +101,6 @@ inline SpanBlock make_block(const std::string& service, const std::vector<TestSp
   builder.set_receive_time(receive_time);
   append_spans(builder, {{"service.name", service}}, spans);
   return block;
-}
-
-// The store of this process; opened at first use, its folder removed at exit.
-inline ChdbStore& process_store() {
-  struct Holder {
-    std::string folder;
-    std::unique_ptr<ChdbStore> store;
-    Holder() {
-      std::string pattern = (std::filesystem::temp_directory_path() / "nuages-XXXXXX").string();
-      folder = mkdtemp(pattern.data());
-      auto opened = ChdbStore::open({.library = NUAGES_CHDB_LIBRARY, .folder = folder + "/store"});
-      if (!opened) {
-        ADD_FAILURE() << opened.error().message;
-        std::abort();
-      }
-      store = std::move(*opened);
-    }
-    ~Holder() {
-      store.reset();
-      std::error_code ignored;
-      std::filesystem::remove_all(folder, ignored);
-    }
-  };
-  static Holder holder;
-  return *holder.store;
 }
 
 }  // namespace nuages::store::testing

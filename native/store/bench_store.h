@@ -1,0 +1,93 @@
+// Spans and a store for benchmarks. One request of a Django application is 12 spans here, with
+// random ids, a few hundred names and statements, and an order id per request. The environment
+// variable NUAGES_CHDB_LIBRARY names the engine's library. Benchmark code only.
+#pragma once
+
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "store/chdb_store.h"
+#include "store/test_spans.h"
+
+namespace nuages::store::testing {
+
+inline constexpr uint64_t kBenchStart = 1'790'000'000'000'000'000;
+inline constexpr size_t kSpansPerRequest = 12;
+
+// Requests one millisecond apart.
+inline std::vector<TestSpan> make_requests(size_t count, uint64_t seed) {
+  std::mt19937_64 random(seed);
+  std::vector<TestSpan> spans;
+  for (size_t request = 0; request < count; ++request) {
+    const TraceId trace{random(), random()};
+    const uint64_t start = kBenchStart + (seed * count + request) * 1'000'000;
+    const uint64_t shape = random() % 40;
+    const SpanId root = random();
+    const std::string route = "/orders/" + std::to_string(shape) + "/{order_id}/";
+    spans.push_back({.trace_id = trace,
+                     .span_id = root,
+                     .name = "GET " + route,
+                     .kind = wire::SpanKind::kServer,
+                     .start = start,
+                     .duration = 40'000'000 + random() % 20'000'000,
+                     .attributes = {{"http.method", "GET"},
+                                    {"http.route", route},
+                                    {"http.status_code", int64_t{200}},
+                                    {"http.target", route + std::to_string(random() % 100'000)},
+                                    {"net.peer.ip", "10.0.0." + std::to_string(random() % 200)},
+                                    {"order.id", static_cast<int64_t>(random() % 1'000'000)},
+                                    {"db.query_count", int64_t{8}}}});
+    for (size_t i = 1; i < kSpansPerRequest; ++i) {
+      const std::string table = "table_" + std::to_string((shape * 7 + i) % 60);
+      spans.push_back(
+          {.trace_id = trace,
+           .span_id = random(),
+           .parent_id = root,
+           .name = "SELECT FROM " + table + " WHERE id = ?",
+           .kind = wire::SpanKind::kClient,
+           .start = start + i * 2'000'000,
+           .duration = 300'000 + random() % 900'000,
+           .attributes = {
+               {"db.system", "postgresql"},
+               {"db.name", "shop"},
+               {"db.statement", "SELECT id, a, b, c FROM " + table + " WHERE id = ? LIMIT ?"},
+               {"nuages.db.fingerprint", static_cast<int64_t>(1000 + (shape * 7 + i) % 60)},
+               {"db.operation", "SELECT"},
+               {"db.sql.table", table},
+               {"code.filepath", "orders/views.py"},
+               {"code.lineno", static_cast<int64_t>(10 + shape)},
+               {"code.function", "view_" + std::to_string(shape)}}});
+    }
+  }
+  return spans;
+}
+
+// The store of this process, in a temporary folder.
+inline ChdbStore* open_store() {
+  const char* library = std::getenv("NUAGES_CHDB_LIBRARY");  // NOLINT(concurrency-mt-unsafe)
+  std::string folder = (std::filesystem::temp_directory_path() / "nuages-bench-XXXXXX").string();
+  if (mkdtemp(folder.data()) == nullptr) return nullptr;
+  auto opened = ChdbStore::open({.library = library == nullptr ? "" : library, .folder = folder});
+  if (!opened) {
+    std::fprintf(stderr, "%s\n", opened.error().message.c_str());
+    return nullptr;
+  }
+  static std::string to_remove = folder;
+  static std::unique_ptr<ChdbStore> store;
+  store = std::move(*opened);
+  std::atexit([] {
+    store.reset();
+    std::error_code ignored;
+    std::filesystem::remove_all(to_remove, ignored);
+  });
+  return store.get();
+}
+
+}  // namespace nuages::store::testing
