@@ -1,6 +1,7 @@
 #include "net/otlp_client.h"
 
 #include <curl/curl.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <atomic>
@@ -51,6 +52,9 @@ struct OtlpClient::State {
   std::string frame;   // gRPC header and body
   Response response;
   char error[CURL_ERROR_SIZE] = {};
+  bool connected = false;      // the last request got an answer: its connection may be reusable
+  bool reuse_only = false;     // for the transfer under way
+  bool wanted_socket = false;  // it had to open a connection although reuse_only
 
   ~State() {
     if (easy != nullptr) curl_easy_cleanup(easy);
@@ -59,8 +63,10 @@ struct OtlpClient::State {
 
   bool grpc() const { return config.protocol == Protocol::kGrpc; }
   bool open();
+  static curl_socket_t open_socket(void* context, curlsocktype, curl_sockaddr* address);
   Slist headers(uint64_t timeout_ms) const;
   CURLcode transfer(uint64_t deadline_ns, bool& timed_out);
+  CURLcode transfer_once(uint64_t deadline_ns, bool& timed_out);
   bool wait(uint64_t deadline_ns);
 };
 
@@ -79,6 +85,15 @@ size_t on_header(char* data, size_t, size_t size, void* context) {
 }
 
 }  // namespace
+
+curl_socket_t OtlpClient::State::open_socket(void* context, curlsocktype, curl_sockaddr* address) {
+  auto* self = static_cast<State*>(context);
+  if (self->reuse_only) {
+    self->wanted_socket = true;
+    return CURL_SOCKET_BAD;
+  }
+  return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+}
 
 // The handles are made by the first send(), on the sending thread, and reused with their
 // connection.
@@ -99,6 +114,8 @@ bool OtlpClient::State::open() {
   set(CURLOPT_WRITEDATA, &response);
   set(CURLOPT_HEADERFUNCTION, &on_header);
   set(CURLOPT_HEADERDATA, &response);
+  set(CURLOPT_OPENSOCKETFUNCTION, &State::open_socket);
+  set(CURLOPT_OPENSOCKETDATA, this);
   set(CURLOPT_PROTOCOLS_STR, "http,https");
   set(CURLOPT_FOLLOWLOCATION, 0L);
   set(CURLOPT_TCP_KEEPALIVE, 1L);
@@ -157,7 +174,32 @@ bool OtlpClient::State::wait(uint64_t deadline_ns) {
   return !interrupted.load(std::memory_order_acquire);
 }
 
+// libcurl 7.88 fails a second request with prior knowledge on a connection it has. So a connection
+// is reused by asking for any HTTP/2, which finds it, and never opened that way, because a new one
+// would begin with HTTP/1.1: open_socket refuses, and the request goes again with prior knowledge.
 CURLcode OtlpClient::State::transfer(uint64_t deadline_ns, bool& timed_out) {
+  const bool clear_http2 = grpc() && !endpoint.tls;
+  if (clear_http2) {
+    reuse_only = connected;
+    wanted_socket = false;
+    curl_easy_setopt(easy, CURLOPT_HTTP_VERSION,
+                     static_cast<long>(connected ? CURL_HTTP_VERSION_2TLS
+                                                 : CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE));
+  }
+  CURLcode code = transfer_once(deadline_ns, timed_out);
+  if (wanted_socket && !timed_out && !interrupted.load(std::memory_order_acquire)) {
+    reuse_only = wanted_socket = false;
+    response.clear();
+    error[0] = '\0';
+    curl_easy_setopt(easy, CURLOPT_HTTP_VERSION,
+                     static_cast<long>(CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE));
+    code = transfer_once(deadline_ns, timed_out);
+  }
+  connected = code == CURLE_OK;
+  return code;
+}
+
+CURLcode OtlpClient::State::transfer_once(uint64_t deadline_ns, bool& timed_out) {
   if (curl_multi_add_handle(multi, easy) != CURLM_OK) return CURLE_FAILED_INIT;
   CURLcode code = CURLE_ABORTED_BY_CALLBACK;
   for (;;) {

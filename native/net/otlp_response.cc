@@ -206,6 +206,7 @@ void explain_transport_error(int curl_code, std::string_view detail, const Endpo
     case CURLE_HTTP2_STREAM:
     case CURLE_WEIRD_SERVER_REPLY:
     case CURLE_GOT_NOTHING:
+    case CURLE_PARTIAL_FILE:
     case CURLE_RECV_ERROR:
     case CURLE_SEND_ERROR:
       if (config.protocol == Protocol::kGrpc) {
