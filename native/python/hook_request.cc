@@ -84,6 +84,18 @@ bool read_parent(PyObject* environ, trace::SpanContext& parent) {
   return true;
 }
 
+// Whether a span is current that the request would belong to: the headers count only without one.
+bool has_current_span(Hooks& hooks) noexcept {
+  const Parent parent = current_parent(hooks);
+  if (parent.kind != ParentKind::kForeign) return parent.kind != ParentKind::kNone;
+  if (parent.object && as_span(hooks.module, parent.object.get()) != nullptr) return true;
+  const Ref context =
+      Ref::take(PyObject_CallMethod(parent.object.get(), "get_span_context", nullptr));
+  if (!context) PyErr_Clear();
+  trace::SpanContext read;
+  return context && read_span_context(hooks.module, context.get(), read) && read.valid();
+}
+
 Ref new_request(Hooks& hooks, Ref span, bool recording) {
   PyObject* object = hooks.request_type->tp_alloc(hooks.request_type, 0);
   if (object == nullptr) return {};
@@ -114,7 +126,7 @@ Ref start(Hooks& hooks, PyObject* environ, PyObject* http_request) {
   SpanSpec spec;
   trace::SpanContext parent;
   const bool exclude = excluded(hooks, facts);
-  const Parent current = current_parent(hooks);
+  const bool inside = has_current_span(hooks);
   const AttributeView attributes[] = {
       {"http.method", text_value(facts.method)}, {"http.scheme", text_value(facts.scheme)},
       {"http.host", text_value(facts.host)},     {"http.target", text_value(facts.target)},
@@ -126,7 +138,7 @@ Ref start(Hooks& hooks, PyObject* environ, PyObject* http_request) {
   if (exclude) {  // a span that does not record silences everything below it
     spec.root = true;
     spec.forced_decision = 0;
-  } else if (current.kind == ParentKind::kNone && read_parent(environ, parent)) {
+  } else if (!inside && read_parent(environ, parent)) {
     spec.remote_parent = &parent;
   }
   Ref span = start_span(*tracer, spec);
@@ -366,7 +378,11 @@ SpanObject* request_span(Hooks& hooks) noexcept {
 void request_answered(RequestObject& request, PyObject* http_request, PyObject* response) noexcept {
   const ErrorGuard guard;
   Hooks& hooks = *request.hooks;
-  if (!request.recording || request.ended) return;
+  if (request.ended) return;
+  if (!request.recording) {
+    wrap_stream(request, response);  // its body must stay as silent as the rest
+    return;
+  }
   SpanObject* span = span_of(request);
   const Ref status = attribute_of(response, hooks.n_status_code.get());
   if (status && PyLong_Check(status.get())) {

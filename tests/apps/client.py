@@ -16,7 +16,11 @@ VIEWS = BOOKSHOP / "catalog" / "views.py"
 
 
 def environment(**extra):
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "NUAGES_AUTO", "NUAGES_HOOKS", "NUAGES_CELERY", "DJANGO_"))}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("OTEL_", "NUAGES_AUTO", "NUAGES_HOOKS", "NUAGES_CELERY", "DJANGO_"))
+    }
     return {**kept, **{name: str(value) for name, value in extra.items()}}
 
 
@@ -94,12 +98,16 @@ class Answer:
         return servers[0]
 
     def children(self, span):
-        return sorted((other for other in self.spans if other["parent_id"] == span["span_id"]), key=lambda other: other["start"])
+        return sorted(
+            (other for other in self.spans if other["parent_id"] == span["span_id"]), key=lambda other: other["start"]
+        )
 
     def tree(self, span=None, skip=()):
         """Names indented by depth, in order of start; spans whose name starts with one of `skip` give their place to their children."""
         known = {other["span_id"] for other in self.spans}
-        tops = [span] if span else sorted((s for s in self.spans if s["parent_id"] not in known), key=lambda s: s["start"])
+        tops = (
+            [span] if span else sorted((s for s in self.spans if s["parent_id"] not in known), key=lambda s: s["start"])
+        )
         lines = []
 
         def walk(current, depth):
@@ -114,7 +122,16 @@ class Answer:
         return lines
 
 
-MIDDLEWARE = ("SecurityMiddleware", "SessionMiddleware", "CommonMiddleware", "AuthenticationMiddleware", "ShelfMiddleware", "CallableMiddleware", "function_middleware", "FaultMiddleware")
+MIDDLEWARE = (
+    "SecurityMiddleware",
+    "SessionMiddleware",
+    "CommonMiddleware",
+    "AuthenticationMiddleware",
+    "ShelfMiddleware",
+    "CallableMiddleware",
+    "function_middleware",
+    "FaultMiddleware",
+)
 
 
 class Collector:
@@ -127,7 +144,7 @@ class Collector:
         received = self.received = queue.Queue()
 
         class Service(trace_service_pb2_grpc.TraceServiceServicer):
-            def Export(self, request, context):  # noqa: N802 - the generated name
+            def Export(self, request, context):
                 received.put(request)
                 return trace_service_pb2.ExportTraceServiceResponse()
 
@@ -165,7 +182,10 @@ class Collector:
                         "span_id": span.span_id.hex(),
                         "parent_id": span.parent_span_id.hex(),
                         "attributes": {item.key: _value(item.value) for item in span.attributes},
-                        "events": [{"name": event.name, "attributes": {i.key: _value(i.value) for i in event.attributes}} for event in span.events],
+                        "events": [
+                            {"name": event.name, "attributes": {i.key: _value(i.value) for i in event.attributes}}
+                            for event in span.events
+                        ],
                         "links": [
                             {
                                 "trace_id": link.trace_id.hex(),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "apps"))
-from client import BOOKSHOP, Collector, Driver, environment  # noqa: E402
+from client import BOOKSHOP, Collector, Driver, environment
 
 CONSUMER, PRODUCER = 5, 4  # SpanKind in OTLP
 ERROR = 2
@@ -94,7 +94,9 @@ class TestInPlace:
         assert answer.named("catalog.tasks.restock")["parent_id"] == answer.named("outer")["span_id"]
 
     def test_failure(self, shop):
-        consumer = shop.scenario("eager_in_mode", task="explode", arguments=["loud"], relation="link").named("catalog.tasks.explode")
+        consumer = shop.scenario("eager_in_mode", task="explode", arguments=["loud"], relation="link").named(
+            "catalog.tasks.explode"
+        )
         assert consumer["status"] == "ERROR"
         assert consumer["attributes"]["celery.state"] == "FAILURE"
         [event] = consumer["events"]
@@ -102,7 +104,10 @@ class TestInPlace:
 
     def test_retry(self, shop):
         answer = shop.scenario("eager_in_mode", task="flaky", arguments=[], relation="link")
-        runs = sorted((span for span in answer.spans if span["name"] == "catalog.tasks.flaky"), key=lambda span: span["attributes"]["celery.retries"])
+        runs = sorted(
+            (span for span in answer.spans if span["name"] == "catalog.tasks.flaky"),
+            key=lambda span: span["attributes"]["celery.retries"],
+        )
         assert [run["attributes"]["celery.state"] for run in runs] == ["RETRY", "SUCCESS"]
         assert [run["status"] for run in runs] == ["UNSET", "UNSET"]
         assert runs[0]["events"][0]["name"] == "celery.retry"
@@ -115,7 +120,17 @@ class Worker:
         self.settings = {"BOOKSHOP_BROKER_FOLDER": folder / "broker", "BOOKSHOP_DATABASE": folder / "shop.sqlite3"}
         self.shop = Driver(**self.settings)  # it makes the database
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "celery", "-A", "bookshop", "worker", "--pool=prefork", "--concurrency=2", "--loglevel=WARNING"]
+            [
+                sys.executable,
+                "-m",
+                "celery",
+                "-A",
+                "bookshop",
+                "worker",
+                "--pool=prefork",
+                "--concurrency=2",
+                "--loglevel=WARNING",
+            ]
             + ["--without-gossip", "--without-mingle", "--without-heartbeat"],
             cwd=BOOKSHOP,
             env=environment(
@@ -148,7 +163,11 @@ def worker(request, tmp_path_factory):
 
 
 def task_spans(spans, name, state):
-    return [span for span in spans if span["name"] == name and span["kind"] == CONSUMER and span["attributes"].get("celery.state") == state]
+    return [
+        span
+        for span in spans
+        if span["name"] == name and span["kind"] == CONSUMER and span["attributes"].get("celery.state") == state
+    ]
 
 
 class TestWorker:
@@ -158,7 +177,9 @@ class TestWorker:
         def linked(spans):
             return [span for span in spans if any(link["span_id"] == producer["span_id"] for link in span["links"])]
 
-        spans = worker.collector.wait_for(lambda spans: linked(spans) and any(span["name"].startswith("UPDATE") for span in spans))
+        spans = worker.collector.wait_for(
+            lambda spans: linked(spans) and any(span["name"].startswith("UPDATE") for span in spans)
+        )
         [consumer] = linked(spans)
         assert (consumer["name"], consumer["kind"]) == ("catalog.tasks.restock", CONSUMER)
         assert consumer["parent_id"] == ""
@@ -170,7 +191,9 @@ class TestWorker:
         assert attributes["celery.task_name"] == "catalog.tasks.restock"
         assert attributes["celery.state"] == "SUCCESS"
         assert attributes["db.query_count"] == 1
-        [update] = [span for span in spans if span["trace_id"] == consumer["trace_id"] and span["name"].startswith("UPDATE")]
+        [update] = [
+            span for span in spans if span["trace_id"] == consumer["trace_id"] and span["name"].startswith("UPDATE")
+        ]
         assert update["parent_id"] == consumer["span_id"]
         assert update["scope"] == "nuages.db"
         assert consumer["resource"]["service.name"] == "bookshop-worker"
@@ -186,7 +209,10 @@ class TestWorker:
     def test_retry_links_the_attempts(self, worker):
         producer = worker.shop.request("/flaky/").named("celery.apply_async: flaky")
         spans = worker.collector.wait_for(
-            lambda spans: task_spans(spans, "catalog.tasks.flaky", "SUCCESS") and task_spans(spans, "catalog.tasks.flaky", "RETRY")
+            lambda spans: (
+                task_spans(spans, "catalog.tasks.flaky", "SUCCESS")
+                and task_spans(spans, "catalog.tasks.flaky", "RETRY")
+            )
         )
         [first] = task_spans(spans, "catalog.tasks.flaky", "RETRY")
         [second] = task_spans(spans, "catalog.tasks.flaky", "SUCCESS")

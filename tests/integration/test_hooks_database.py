@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "apps"))
-from client import VIEWS, Driver, line_of  # noqa: E402
+from client import VIEWS, Driver, line_of
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,9 @@ class TestQueries:
 
     def test_update_counts_its_rows(self, shop):
         answer = shop.request("/atomic/")
-        assert answer.named("UPDATE catalog_book SET stock = ? WHERE id = ?")["attributes"]["nuages.db.affected_rows"] == 1
+        assert (
+            answer.named("UPDATE catalog_book SET stock = ? WHERE id = ?")["attributes"]["nuages.db.affected_rows"] == 1
+        )
 
     def test_query_without_a_span_is_a_trace_of_its_own(self, shop):
         answer = shop.scenario("query_without_span")
@@ -96,7 +98,9 @@ class TestTransactions:
             "    ROLLBACK",
             "  SELECT FROM catalog_book WHERE id = ?",
         ]
-        blocks = sorted((span for span in answer.spans if span["name"] == "transaction.atomic"), key=lambda span: span["start"])
+        blocks = sorted(
+            (span for span in answer.spans if span["name"] == "transaction.atomic"), key=lambda span: span["start"]
+        )
         assert [block["attributes"]["db.transaction.outcome"] for block in blocks] == ["commit", "rollback", "rollback"]
         assert [block["status"] for block in blocks] == ["UNSET", "ERROR", "ERROR"]
         assert all(block["attributes"]["nuages.kind"] == "transaction" for block in blocks)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "apps"))
-from client import MIDDLEWARE, VIEWS, Driver  # noqa: E402
+from client import MIDDLEWARE, VIEWS, Driver
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,9 @@ class TestRequest:
             assert "views.py" in event["attributes"]["exception.stacktrace"]
         assert answer.server["attributes"]["http.status_code"] == 500
 
-    @pytest.mark.parametrize(("code", "status"), [(302, "UNSET"), (404, "UNSET"), (499, "UNSET"), (500, "ERROR"), (503, "ERROR")])
+    @pytest.mark.parametrize(
+        ("code", "status"), [(302, "UNSET"), (404, "UNSET"), (499, "UNSET"), (500, "ERROR"), (503, "ERROR")]
+    )
     def test_status_by_code(self, shop, code, status):
         server = shop.request(f"/status/{code}/").server
         assert (server["attributes"]["http.status_code"], server["status"]) == (code, status)
@@ -100,7 +102,10 @@ class TestRequest:
         server = shop.request("/books/", headers={"traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01"}).server
         assert (server["trace_id"], server["parent_id"]) == ("ab" * 16, "cd" * 8)
 
-    @pytest.mark.parametrize("header", ["garbage", f"00-{'0' * 32}-{'cd' * 8}-01", f"00-{'ab' * 16}-{'cd' * 8}", f"ff-{'ab' * 16}-{'cd' * 8}-01"])
+    @pytest.mark.parametrize(
+        "header",
+        ["garbage", f"00-{'0' * 32}-{'cd' * 8}-01", f"00-{'ab' * 16}-{'cd' * 8}", f"ff-{'ab' * 16}-{'cd' * 8}-01"],
+    )
     def test_malformed_traceparent_starts_a_new_trace(self, shop, header):
         server = shop.request("/books/", headers={"traceparent": header}).server
         assert server["parent_id"] == ""
@@ -173,9 +178,10 @@ class TestExcluded:
         assert answer.result == 200
         assert bool(answer.spans) is traced
 
-    def test_nothing_below_an_excluded_request_is_recorded(self, shop):
-        # the view runs a query and renders a template
-        assert shop.scenario("excluded", entries="health/", path="/health/").spans == []
+    @pytest.mark.parametrize("path", ["/health/", "/stream/", "/buy/1/", "/api/books/", "/async/", "/fails/"])
+    def test_nothing_below_an_excluded_request_is_recorded(self, shop, path):
+        # queries, templates, a streamed body, a task, DRF, a coroutine view, an exception
+        assert shop.scenario("excluded", entries=path, path=path).spans == []
 
 
 class TestMiddleware:
@@ -295,7 +301,10 @@ class TestRestFramework:
             "    INSERT INTO catalog_book (...) VALUES (...)",
             "  serializer.data",
         ]
-        assert answer.named("serializer.save")["attributes"] == {"nuages.kind": "serializer", "drf.serializer": "BookSerializer"}
+        assert answer.named("serializer.save")["attributes"] == {
+            "nuages.kind": "serializer",
+            "drf.serializer": "BookSerializer",
+        }
 
     def test_list_is_serialised_once(self, shop):
         answer = shop.request("/api/books/")
@@ -307,7 +316,9 @@ class TestRestFramework:
         answer = shop.request("/api/books/", method="POST", body='{"title": "T"}')
         assert answer["status"] == 400
         assert answer.server["status"] == "UNSET"
-        assert answer.named("serializer.is_valid")["events"][0]["attributes"]["exception.type"].endswith("ValidationError")
+        assert answer.named("serializer.is_valid")["events"][0]["attributes"]["exception.type"].endswith(
+            "ValidationError"
+        )
 
     def test_head_is_named_after_the_handler(self, shop):
         assert shop.request("/api/books/", method="HEAD").named("BookViewSet.list")
@@ -318,12 +329,21 @@ class TestTemplates:
         answer = shop.request("/pages/")
         [select] = answer.of_kind("CLIENT")
         tree = answer.tree(answer.named("catalog/page.html"))
-        assert tree[:4] == ["catalog/page.html", "  catalog/base.html", "    catalog/includes/head.html", "    SELECT FROM catalog_book"]
-        rows = {line for line in tree[4:]}
+        assert tree[:4] == [
+            "catalog/page.html",
+            "  catalog/base.html",
+            "    catalog/includes/head.html",
+            "    SELECT FROM catalog_book",
+        ]
+        rows = set(tree[4:])
         assert rows == {"    catalog/includes/row.html"}
         assert select["parent_id"] == answer.named("catalog/base.html")["span_id"]
         attributes = answer.named("catalog/page.html")["attributes"]
-        assert attributes == {"nuages.kind": "template", "django.template.name": "catalog/page.html", "django.template.engine": "django"}
+        assert attributes == {
+            "nuages.kind": "template",
+            "django.template.name": "catalog/page.html",
+            "django.template.engine": "django",
+        }
 
     def test_template_response_renders_after_the_view(self, shop):
         answer = shop.request("/pages/late/")
@@ -354,7 +374,9 @@ class TestInstall:
         assert result["unchanged"] == []
         assert result["different"] == []
         assert result["again"] == []
-        assert {"request", "middleware", "view", "orm", "transaction", "template", "serializer", "celery"} == set(result["installed"])
+        assert {"request", "middleware", "view", "orm", "transaction", "template", "serializer", "celery"} == set(
+            result["installed"]
+        )
 
     def test_uninstall_under_a_foreign_wrapper_passes_through(self, shop):
         answer = shop.scenario("uninstall_under_a_wrapper")

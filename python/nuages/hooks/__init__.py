@@ -62,7 +62,8 @@ def installed() -> tuple[str, ...]:
 
 
 def set_request_hooks(
-    request_hook: Optional[Callable[[Any, Any], None]] = None, response_hook: Optional[Callable[[Any, Any, Any], None]] = None
+    request_hook: Optional[Callable[[Any, Any], None]] = None,
+    response_hook: Optional[Callable[[Any, Any, Any], None]] = None,
 ) -> None:
     """``DjangoInstrumentor().instrument(request_hook=..., response_hook=...)``: called with (span, request) and (span, request, response)."""
     support.request_options["request_hook"] = request_hook

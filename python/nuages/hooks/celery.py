@@ -58,7 +58,9 @@ def uninstall() -> None:
 
 def _before_apply(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     task = args[0]
-    return _start_publish(task.app, task.name, _argument(args, kwargs, 3, "task_id"), kwargs, getattr(task, "queue", None))
+    return _start_publish(
+        task.app, task.name, _argument(args, kwargs, 3, "task_id"), kwargs, getattr(task, "queue", None)
+    )
 
 
 def _before_send(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -91,12 +93,16 @@ def _start_publish(app: Any, name: str, task_id: Optional[str], kwargs: dict[str
         "messaging.system": _broker(app),
         "messaging.operation": "publish",
         "celery.task_name": name,
-        "messaging.destination": str(getattr(kwargs.get("queue"), "name", kwargs.get("queue")) or queue or kwargs.get("routing_key") or "celery"),
+        "messaging.destination": str(
+            getattr(kwargs.get("queue"), "name", kwargs.get("queue")) or queue or kwargs.get("routing_key") or "celery"
+        ),
     }
     if task_id:
         attributes["messaging.message.id"] = str(task_id)
     tracer = trace.get_tracer("nuages.celery")
-    span = tracer.start_span(f"celery.apply_async: {name.rpartition('.')[2]}", kind=SpanKind.PRODUCER, attributes=attributes)
+    span = tracer.start_span(
+        f"celery.apply_async: {name.rpartition('.')[2]}", kind=SpanKind.PRODUCER, attributes=attributes
+    )
     current = trace.set_span_in_context(span)
     headers = dict(kwargs.get("headers") or {})
     propagate.inject(headers, current)
@@ -129,10 +135,18 @@ def _prerun(task_id: str = "", task: Any = None, **_: Any) -> None:
     try:
         request = task.request
         carrier = _carrier(request)
-        producer = trace.get_current_span(propagate.extract(carrier, context_api.Context())).get_span_context() if carrier else None
+        producer = (
+            trace.get_current_span(propagate.extract(carrier, context_api.Context())).get_span_context()
+            if carrier
+            else None
+        )
         if producer is not None and not producer.is_valid:
             producer = None
-        relation = "local" if producer is None and trace.get_current_span().get_span_context().is_valid else settings.get("celery_relation")
+        relation = (
+            "local"
+            if producer is None and trace.get_current_span().get_span_context().is_valid
+            else settings.get("celery_relation")
+        )
         span = _native.start_task_span(task.name, relation, producer, _attributes(task, task_id, request))
         if span is None:
             return
@@ -203,4 +217,7 @@ def _failure(task_id: str = "", exception: Any = None, **_: Any) -> None:
 def _retry(request: Any = None, reason: Any = None, **_: Any) -> None:
     span = _current(getattr(request, "id", ""))
     if span is not None:
-        span.add_event("celery.retry", {"celery.retry.reason": str(reason), "celery.retries": int(getattr(request, "retries", 0) or 0)})
+        span.add_event(
+            "celery.retry",
+            {"celery.retry.reason": str(reason), "celery.retries": int(getattr(request, "retries", 0) or 0)},
+        )

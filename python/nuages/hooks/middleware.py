@@ -92,7 +92,9 @@ def hook_instance(factory: Any, instance: Any) -> Any:
 
 
 def _template(name: str, module: str, function: str) -> Any:
-    return _native.span_template(name, {"nuages.kind": "middleware", "code.namespace": module, "code.function": function})
+    return _native.span_template(
+        name, {"nuages.kind": "middleware", "code.namespace": module, "code.function": function}
+    )
 
 
 def _async_shim(target: Any, shape: Any) -> Any:

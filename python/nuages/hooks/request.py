@@ -7,6 +7,7 @@ response; `resolve_request` gives the name; `response_for_exception` gives the e
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import re
 from typing import Any
@@ -55,7 +56,8 @@ def _traced_async(original: Any) -> Any:
         try:
             response = await original(self, request)
         except BaseException as error:
-            span.failed(error)
+            if not isinstance(error, asyncio.CancelledError):  # the client has gone: no failure of the application
+                span.failed(error)
             span.leave()
             span.close()
             raise
@@ -79,63 +81,62 @@ def route_name(route: str) -> str:
 
 
 def _plain_regex(route: str) -> str:
-    route = _CONVERTER.sub(lambda match: match.group(0) if route[max(0, match.start() - 2) : match.start()] == "?P" else "{%s}" % match[1], route)
+    """A regular expression as a path: named groups become `{name}`, unnamed ones and character classes a number, optional parts stay."""
+    # path() converters of an enclosing include; `(?P<name>` looks like one and is not
+    route = re.sub(r"(?<!\?P)<(?:[^<>:]+:)?([^<>:]+)>", r"{\1}", route)
     out: list[str] = []
     position = unnamed = 0
     while position < len(route):
         sign = route[position]
+        piece = sign
+        end = position + 1
         if sign == "\\":
             following = route[position + 1 : position + 2]
-            if following not in ("Z", "A", "b", "B"):
-                out.append("{%s}" % following if following in "dwsDWS" and following else following)
-            position += 2
-            continue
-        if sign == "(":
-            end = _closing(route, position)
-            group = route[position + 1 : end]
-            position = end + 1
+            piece = (
+                "" if following in tuple("ZAb") else f"{{{following}}}" if following in tuple("dwsDWS") else following
+            )
+            end += 1
+        elif sign == "(":
+            end = _closing(route, position) + 1
+            group = route[position + 1 : end - 1]
             named = re.match(r"\?P<(\w+)>", group)
             if named:
-                out.append("{%s}" % named[1])
-            elif group.startswith("?:"):
-                out.append(_plain_regex(group[2:]).lstrip("/") if not group[2:].startswith("/") else _plain_regex(group[2:]))
-            elif not group.startswith("?"):
-                out.append("{%d}" % unnamed)
-                unnamed += 1
-            continue
-        if sign == "[":
-            end = position + 1
-            while end < len(route) and (route[end] != "]" or end == position + 1):
-                end += 2 if route[end] == "\\" else 1
-            out.append("{%s}" % unnamed)
-            unnamed += 1
-            position = end + 1
-            continue
-        if sign == "{" and re.match(r"\{\d*,?\d*\}", route[position:]):
-            position = route.index("}", position) + 1
-            continue
-        if sign not in "^$?*+":
-            out.append(sign)
-        position += 1
+                piece = f"{{{named[1]}}}"
+            elif group.startswith("?"):
+                piece = _plain_regex(group[2:]) if group.startswith("?:") else ""
+            else:
+                piece, unnamed = f"{{{unnamed}}}", unnamed + 1
+        elif sign == "[":
+            end = _end_of_class(route, position)
+            piece, unnamed = f"{{{unnamed}}}", unnamed + 1
+        elif sign == "{" and (repeat := re.match(r"\{\d*,?\d*\}", route[position:])):
+            piece, end = "", position + repeat.end()
+        elif sign in "^$?*+":
+            piece = ""
+        out.append(piece)
+        position = end
     return "".join(out)
+
+
+def _end_of_class(text: str, start: int) -> int:
+    """The index behind the `]` that closes the character class at `start`."""
+    position = start + 1
+    while position < len(text) and (text[position] != "]" or position == start + 1):
+        position += 2 if text[position] == "\\" else 1
+    return position + 1
 
 
 def _closing(text: str, start: int) -> int:
     """The index of the parenthesis that closes the one at `start`; the last index when none does."""
     depth = 0
     position = start
-    in_class = False
     while position < len(text):
         sign = text[position]
-        if sign == "\\":
-            position += 2
+        if sign == "[":
+            position = _end_of_class(text, position)
             continue
-        if in_class:
-            in_class = sign != "]"
-        elif sign == "[":
-            in_class = True
-            if text[position + 1 : position + 2] == "]":
-                position += 1
+        if sign == "\\":
+            position += 1
         elif sign == "(":
             depth += 1
         elif sign == ")":

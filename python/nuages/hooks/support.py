@@ -127,7 +127,9 @@ class UrlFilter:
             try:
                 patterns.append(re.compile(entry.strip()))
             except re.error as error:
-                say_once(f"the excluded URL pattern {entry!r} is not a valid regular expression ({error}); it is ignored")
+                say_once(
+                    f"the excluded URL pattern {entry!r} is not a valid regular expression ({error}); it is ignored"
+                )
         self.plain = re.compile(f"(?:^|/)(?:{'|'.join(plain)})(?:/|$)") if plain else None
         self.patterns = patterns
 
@@ -152,14 +154,12 @@ def refresh() -> None:
 _LIBRARY_PARTS = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 
 
-def _package_folders() -> tuple[str, ...]:
-    folders = {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), os.path.dirname(os.path.dirname(__file__))}
-    for name in ("django", "rest_framework", "celery", "kombu", "billiard", "opentelemetry.trace", "opentelemetry.sdk"):
-        module = sys.modules.get(name)
-        file = getattr(module, "__file__", None)
-        if file:
-            folders.add(os.path.dirname(file))
-    return tuple(folder + os.sep for folder in folders if folder)
+def _folders(*names: str) -> tuple[str, ...]:
+    files = (getattr(sys.modules.get(name), "__file__", None) for name in names)
+    return tuple(os.path.dirname(file) + os.sep for file in files if file)
+
+
+_STANDARD = tuple({path + os.sep for path in (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")) if path})
 
 
 def call_site() -> Optional[tuple[str, int, str, str, str]]:
@@ -168,18 +168,27 @@ def call_site() -> Optional[tuple[str, int, str, str, str]]:
     Called by the native query hook, only from a statement's third repeat. The application's code is the first frame outside installed
     packages, else the first outside Django and its like. Relation and suggestion come from what Django's own frames hold meanwhile.
     """
-    folders = _package_folders()
+    frameworks = _folders(
+        "nuages",
+        "django",
+        "rest_framework",
+        "celery",
+        "kombu",
+        "billiard",
+        "opentelemetry.trace",
+        "opentelemetry.sdk.trace",
+    )
     relation = suggestion = ""
     fallback: Optional[FrameType] = None
     frame: Optional[FrameType] = sys._getframe(1)
     while frame is not None:
         name = frame.f_code.co_filename
-        if name.startswith(folders) or name.startswith("<"):
+        if name.startswith(frameworks):
             if not suggestion and name.endswith(_TELLING_FILES):
                 relation, suggestion = _explain(frame)
         elif any(part in name for part in _LIBRARY_PARTS):
             fallback = fallback or frame
-        else:
+        elif not name.startswith(_STANDARD) and not name.startswith("<"):
             break
         frame = frame.f_back
     found = frame or fallback
@@ -189,7 +198,10 @@ def call_site() -> Optional[tuple[str, int, str, str, str]]:
     return code.co_filename, found.f_lineno or 0, getattr(code, "co_qualname", code.co_name), relation, suggestion
 
 
-_TELLING_FILES = tuple(os.path.join("django", "db", "models", *parts) for parts in (("fields", "related_descriptors.py"), ("query.py",), ("base.py",)))
+_TELLING_FILES = tuple(
+    os.path.join("django", "db", "models", *parts)
+    for parts in (("fields", "related_descriptors.py"), ("query.py",), ("base.py",))
+)
 _BY_METHOD = {
     "get": "in_bulk()",
     "count": "annotate(Count(...))",
@@ -217,7 +229,9 @@ def _explain(frame: FrameType) -> tuple[str, str]:
         relation = _manager_relation(owner)
         if relation:
             return ".".join(relation), f'prefetch_related("{relation[1]}")'
-        if function in _BY_METHOD and not (frame.f_back is not None and frame.f_back.f_code.co_filename == frame.f_code.co_filename):
+        if function in _BY_METHOD and not (
+            frame.f_back is not None and frame.f_back.f_code.co_filename == frame.f_code.co_filename
+        ):
             return "", _BY_METHOD[function]
     except Exception:
         failed("explaining a repeated query")
@@ -233,12 +247,18 @@ def _manager_relation(queryset: Any) -> Optional[tuple[str, str]]:
     instance = getattr(queryset, "_hints", {}).get("instance")
     if instance is None:
         return None
-    tables = set(queryset.query.alias_map) | {getattr(join, "table_name", "") for join in queryset.query.alias_map.values()}
+    tables = set(queryset.query.alias_map) | {
+        getattr(join, "table_name", "") for join in queryset.query.alias_map.values()
+    }
     options = instance._meta
     for field in options.many_to_many:
         if field.related_model is queryset.model and field.remote_field.through._meta.db_table in tables:
             return type(instance).__name__, field.name
     for related in options.related_objects:
-        if related.many_to_many and related.related_model is queryset.model and related.through._meta.db_table in tables:
+        if (
+            related.many_to_many
+            and related.related_model is queryset.model
+            and related.through._meta.db_table in tables
+        ):
             return type(instance).__name__, related.get_accessor_name()
     return None

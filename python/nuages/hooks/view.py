@@ -66,7 +66,9 @@ def template(view: Callable[..., Any]) -> Any:
         return _native.span_template(f"{module}.{function}" if module else function, _code(target, module, function))
     if owner.__qualname__ == "WrappedAPIView":  # @api_view: a class made around a function
         function = owner.__name__
-        return _native.span_template(f"{owner.__module__}.{function}", _code(_api_function(owner), owner.__module__, function))
+        return _native.span_template(
+            f"{owner.__module__}.{function}", _code(_api_function(owner), owner.__module__, function)
+        )
     namespace = f"{owner.__module__}.{owner.__qualname__}"
     actions = getattr(view, "actions", None)
     known = getattr(owner, "http_method_names", ())
@@ -74,7 +76,9 @@ def template(view: Callable[..., Any]) -> Any:
     if "get" in handlers:
         handlers.setdefault("head", handlers["get"])
     methods = {
-        method.upper(): _native.span_template(f"{owner.__name__}.{name}", _code(getattr(owner, name, owner), namespace, name))
+        method.upper(): _native.span_template(
+            f"{owner.__name__}.{name}", _code(getattr(owner, name, owner), namespace, name)
+        )
         for method, name in handlers.items()
     }
     return _native.span_template(owner.__name__, _code(owner, namespace, "dispatch"), methods)

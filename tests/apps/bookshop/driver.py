@@ -68,7 +68,11 @@ def describe(span):
         "attributes": dict(span.attributes),
         "events": [{"name": event.name, "attributes": dict(event.attributes)} for event in span.events],
         "links": [
-            {"trace_id": f"{link.context.trace_id:032x}", "span_id": f"{link.context.span_id:016x}", "attributes": dict(link.attributes)}
+            {
+                "trace_id": f"{link.context.trace_id:032x}",
+                "span_id": f"{link.context.span_id:016x}",
+                "attributes": dict(link.attributes),
+            }
             for link in span.links
         ],
         "status": span.status.status_code.name,
@@ -119,9 +123,8 @@ def main():
     answers = os.fdopen(os.dup(1), "w", buffering=1)  # anything the application prints goes to stderr
     os.dup2(2, 1)
     exporter = start()
-    from bookshop.wsgi import application
-
     import scenarios
+    from bookshop.wsgi import application
     from opentelemetry import trace
 
     answers.write(json.dumps({"ready": True}) + "\n")

@@ -52,7 +52,9 @@ def install_and_uninstall():
     again = hooks.install_all()
     unchanged = [name for name, (owner, attribute) in _targets().items() if vars(owner)[attribute] is originals[name]]
     hooks.uninstall_all()
-    different = [name for name, (owner, attribute) in _targets().items() if vars(owner)[attribute] is not originals[name]]
+    different = [
+        name for name, (owner, attribute) in _targets().items() if vars(owner)[attribute] is not originals[name]
+    ]
     hooks.install_all()
     return {"installed": installed, "again": again, "unchanged": unchanged, "different": different}
 
@@ -76,7 +78,12 @@ def uninstall_under_a_wrapper():
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
             value = cursor.fetchone()[0]
-        return {"value": value, "calls": calls, "theirs": vars(CursorWrapper)["execute"] is theirs, "enabled": ours.nuages_enabled}
+        return {
+            "value": value,
+            "calls": calls,
+            "theirs": vars(CursorWrapper)["execute"] is theirs,
+            "enabled": ours.nuages_enabled,
+        }
     finally:
         CursorWrapper.execute = ours.nuages_original
         hooks.install_all()
@@ -257,7 +264,10 @@ def excluded(entries, path):
     settings.override(excluded_urls=entries)
     hooks.install_all()
     try:
-        return Client().get(path).status_code
+        response = Client(raise_request_exception=False).get(path)
+        if response.streaming:
+            response.getvalue()
+        return response.status_code
     finally:
         settings.override(excluded_urls=None)
         hooks.install_all()
