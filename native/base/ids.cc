@@ -87,8 +87,8 @@ std::optional<TraceId> trace_id_from_hex(std::string_view text) {
 std::optional<SpanId> span_id_from_hex(std::string_view text) {
   if (text.size() != 16) return std::nullopt;
   auto value = read_hex16(text);
-  if (!value || *value == 0) return std::nullopt;
-  return *value;
+  if (value == 0) return std::nullopt;
+  return value;
 }
 
 }  // namespace nuages
