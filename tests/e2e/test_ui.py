@@ -140,7 +140,8 @@ def test_pages_of_the_ui_are_served_offline(server: Server) -> None:
     assert "http://" not in page and "https://" not in page
 
 
-def test_ui_in_chromium(server: Server, traces: dict[str, list[str]]) -> None:
+def run_in_chromium(url: str, **variables: str) -> None:
+    """Runs run.mjs against the server at `url`."""
     node = shutil.which("node", path=f"{ROOT / '.venv/bin'}:{os.environ['PATH']}")
     if not node:
         missing("node is missing (make setup)")
@@ -149,15 +150,9 @@ def test_ui_in_chromium(server: Server, traces: dict[str, list[str]]) -> None:
     chromium = os.environ.get("NUAGES_CHROMIUM", "/usr/bin/chromium")
     if not Path(chromium).exists():
         missing(f"{chromium} is missing (apt-get install chromium)")
-    environment = {
-        **os.environ,
-        "NUAGES_UI_URL": server.url,
-        "NUAGES_UI_MADE": "1",
-        "NUAGES_UI_SEND": shlex.join(send_command(server)),
-    }
     done = subprocess.run(
         [str(node), str(HERE / "run.mjs")],
-        env=environment,
+        env={**os.environ, "NUAGES_UI_URL": url, **variables},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -165,3 +160,7 @@ def test_ui_in_chromium(server: Server, traces: dict[str, list[str]]) -> None:
     )
     print(done.stdout)
     assert done.returncode == 0, done.stdout
+
+
+def test_ui_in_chromium(server: Server, traces: dict[str, list[str]]) -> None:
+    run_in_chromium(server.url, NUAGES_UI_MADE="1", NUAGES_UI_SEND=shlex.join(send_command(server)))

@@ -56,11 +56,23 @@ export function title(span: Span): string {
   return span.label || span.name;
 }
 
-/** A service's hue: the same on every page, and never a red or amber, which mean errors and N+1. */
+const HUES = [255, 165, 310, 205, 140, 285, 185, 330]; // no red or amber: they mean errors and N+1
+const hues = new Map<string, number>();
+
+/** A service's hue: the same on every page, different for the first eight services seen. */
 export function serviceHue(service: string): number {
+  const known = hues.get(service);
+  if (known !== undefined) return known;
   let hash = 2166136261;
   for (const char of service) hash = Math.imul(hash ^ (char.codePointAt(0) ?? 0), 16777619) >>> 0;
-  return 130 + (hash % 200);
+  const taken = new Set(hues.values());
+  let slot = hash % HUES.length;
+  for (let tries = 1; tries < HUES.length && taken.has(HUES[slot] as number); tries++) {
+    slot = (slot + 1) % HUES.length;
+  }
+  const hue = HUES[slot] as number;
+  hues.set(service, hue);
+  return hue;
 }
 
 /** Self time by category, largest first. */

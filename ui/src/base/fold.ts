@@ -1,12 +1,16 @@
 // Repeated siblings folded into one row: 25 equal queries under one view become "x25". Only leaves
 // fold (a leaf hides nothing below it), and equality is the database's fingerprint where the agent
 // sent one, else statement or name. They need not be adjacent: a loop with two queries alternates.
+// Runs of middleware hooks fold too, so that a request begins with its view.
+import { category } from './category';
 import type { Node } from './tree';
 
 export const FOLD_FROM = 4;
+const MIDDLEWARE_FROM = 3;
 
 export interface Fold {
   key: string;
+  title: string; // empty: as its spans
   nodes: Node[];
   from: number;
   to: number;
@@ -30,36 +34,55 @@ function repeatKey(node: Node): string {
   return [kind, service, String(alias), label || name, String(what ?? '')].join('\u0000');
 }
 
+function fold(nodes: Node[], title: string): Fold {
+  const first = nodes[0] as Node;
+  return {
+    key: `fold:${first.key}`,
+    title,
+    nodes,
+    from: first.from,
+    to: nodes.reduce((end, node) => Math.max(end, node.to), first.to),
+    total: nodes.reduce((sum, node) => sum + node.span.duration, 0),
+    errors: nodes.filter((node) => node.span.status === 'error').length,
+  };
+}
+
+/** Neighbouring middleware leaves. */
+function middlewareRuns(children: Node[]): Node[][] {
+  const runs: Node[][] = [];
+  let run: Node[] = [];
+  for (const node of children) {
+    if (node.children.length === 0 && category(node.span) === 'middleware') {
+      if (run.length === 0) runs.push(run);
+      run.push(node);
+    } else run = [];
+  }
+  return runs.filter((nodes) => nodes.length >= MIDDLEWARE_FROM);
+}
+
 /** Children in order; each group of at least `from` equal leaves stands where its first one was. */
 export function foldChildren(children: Node[], from = FOLD_FROM): Item[] {
-  if (children.length < from) return children;
+  if (children.length < Math.min(from, MIDDLEWARE_FROM)) return children;
+  const folds = new Map<Node, Fold | null>(); // first member -> its fold, other members -> null
+  const add = (nodes: Node[], title: string) => {
+    for (const node of nodes) folds.set(node, null);
+    folds.set(nodes[0] as Node, fold(nodes, title));
+  };
+  for (const run of middlewareRuns(children)) add(run, 'Middleware');
   const groups = new Map<string, Node[]>();
   for (const node of children) {
-    if (node.children.length > 0) continue;
+    if (node.children.length > 0 || folds.has(node)) continue;
     const key = repeatKey(node);
     const group = groups.get(key);
     if (group) group.push(node);
     else groups.set(key, [node]);
   }
-  const folds = new Map<Node, Fold | null>(); // first member -> its fold, other members -> null
-  for (const nodes of groups.values()) {
-    const first = nodes[0];
-    if (!first || nodes.length < from) continue;
-    for (const node of nodes) folds.set(node, null);
-    folds.set(first, {
-      key: `fold:${first.key}`,
-      nodes,
-      from: first.from,
-      to: nodes.reduce((end, node) => Math.max(end, node.to), first.to),
-      total: nodes.reduce((sum, node) => sum + node.span.duration, 0),
-      errors: nodes.filter((node) => node.span.status === 'error').length,
-    });
-  }
+  for (const nodes of groups.values()) if (nodes.length >= from) add(nodes, '');
   const items: Item[] = [];
   for (const node of children) {
-    const fold = folds.get(node);
-    if (fold === undefined) items.push(node);
-    else if (fold !== null) items.push(fold);
+    const own = folds.get(node);
+    if (own === undefined) items.push(node);
+    else if (own !== null) items.push(own);
   }
   return items;
 }

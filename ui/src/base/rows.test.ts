@@ -85,6 +85,23 @@ describe('folding', () => {
     );
   });
 
+  it('folds runs of middleware around the view', () => {
+    const hook = (id: string, from: number) =>
+      span(id, 'r', from, from + 1, { attributes: { 'nuages.kind': 'middleware' } });
+    const spans = [
+      span('r', '', 0, 99),
+      hook('a', 1),
+      hook('b', 2),
+      hook('c', 3),
+      span('v', 'r', 5, 50),
+    ];
+    spans.push(hook('d', 60), hook('e', 61));
+    const items = foldChildren(buildForest(trace(spans)).roots[0]?.children ?? []);
+    expect(
+      items.map((item) => (isFold(item) ? `${item.title} ${item.nodes.length}` : item.span.name)),
+    ).toEqual(['Middleware 3', 'v', 'd', 'e']);
+  });
+
   it('draws ten thousand ticks as few shapes that cover the same time', () => {
     const nodes = Array.from({ length: 10_000 }, (_, i) => ({ from: i * 10, to: i * 10 + 5 }));
     const merged = mergeTicks(nodes.reverse(), 6);

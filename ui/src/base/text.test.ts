@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import { category, title } from './category';
+import { category, serviceHue, title } from './category';
 import { filtersFromQuery, filtersToQuery, findTraceId, isFiltered, NO_FILTERS } from './filters';
 import { mergeNewest } from './merge';
 import type { TraceRow } from './model';
 import { formatSql, sqlTokens } from './sql';
 import { span } from './test_spans';
-import { valueText } from './value';
+import { shortPath, valueText } from './value';
 
 describe('SQL', () => {
   it('puts outer clauses on lines of their own', () => {
@@ -95,6 +95,14 @@ describe('categories', () => {
     expect(of('strange')).toBe('internal');
   });
 
+  it('give services hues of their own', () => {
+    const names = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'];
+    const hues = names.map(serviceHue);
+    expect(new Set(hues).size).toBe(8);
+    expect(names.map(serviceHue)).toEqual(hues);
+    expect(hues).toContain(serviceHue('ninth'));
+  });
+
   it('show tasks as the text tree does', () => {
     const task = span('t', '', 0, 1, {
       kind: 'consumer',
@@ -122,6 +130,14 @@ describe('live merge', () => {
     expect(mergeNewest([row('a', 1)], [row('z', 99)])).toBeNull();
     expect(mergeNewest([], [row('z', 99)])).toBeNull();
   });
+});
+
+it('shortens paths between folders', () => {
+  expect(shortPath('orders/views.py')).toBe('orders/views.py');
+  expect(shortPath('/srv/app/releases/2026-11-24/django-order-service/orders/views.py')).toBe(
+    '…/django-order-service/orders/views.py',
+  );
+  expect(shortPath(`/${'x'.repeat(60)}.py`)).toBe(`…/${'x'.repeat(60)}.py`);
 });
 
 it('shows values exactly', () => {
