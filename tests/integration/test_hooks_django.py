@@ -368,7 +368,30 @@ class TestAsgi:
         assert answer.named("catalog.views.async_view")["parent_id"] == outer["span_id"]
 
 
+class TestConcurrency:
+    @pytest.mark.parametrize("scenario", ["threads", "coroutines"])
+    def test_requests_never_mix(self, shop, scenario):
+        answer = shop.scenario(scenario, count=40)
+        servers = answer.of_kind("SERVER")
+        assert len(servers) == 40
+        assert len({server["trace_id"] for server in servers}) == 40
+        assert {server["attributes"]["shop.shelf"] for server in servers} == {str(number) for number in range(40)}
+        shapes = set()
+        for server in servers:
+            spans = [span for span in answer.spans if span["trace_id"] == server["trace_id"]]
+            known = {span["span_id"] for span in spans}
+            assert [span["name"] for span in spans if span["parent_id"] not in known] == [server["name"]]
+            assert {span["attributes"]["shop.shelf"] for span in spans if "shop.shelf" in span["attributes"]} == {
+                server["attributes"]["shop.shelf"]
+            }
+            shapes.add(tuple(sorted(span["name"] for span in spans)))
+        assert len(shapes) == 1
+
+
 class TestInstall:
+    def test_middleware_is_not_kept_alive(self, shop):
+        assert shop.scenario("middleware_instances").result == {"hooked": True, "left": 0, "gone": True, "more": 0}
+
     def test_uninstall_restores_every_original_by_identity(self, shop):
         result = shop.scenario("install_and_uninstall").result
         assert result["unchanged"] == []

@@ -8,13 +8,19 @@ gets a hook around the instance. Capability flags and coroutine marks stay what 
 from __future__ import annotations
 
 import functools
+import logging
+import weakref
 from typing import Any
 
 from nuages import _native
 from nuages.hooks import support
 
+logger = logging.getLogger("nuages")
+
 _patches = support.Patches()
-_instances = support.Patches()
+_active = False
+# Weak: every test client loads its own middleware, and a hook holds its instance.
+_on_instances: weakref.WeakSet[Any] = weakref.WeakSet()
 
 _HOOKS = ("process_request", "process_view", "process_exception", "process_template_response", "process_response")
 
@@ -24,21 +30,36 @@ def available() -> bool:
 
 
 def install() -> None:
+    global _active
+    from django.apps import apps
     from django.core.handlers import base
 
+    _active = True
+    if apps.ready and support.loaded("django.core.wsgi"):
+        logger.info(
+            "nuages came after Django's start: applications made before trace requests, views and queries, but not their middleware"
+        )
     original = base.import_string
 
     @functools.wraps(original)
     def import_string(dotted_path: str) -> Any:
         found = original(dotted_path)
-        return _Factory(found) if callable(found) else found
+        ours = str(getattr(found, "__module__", "")).startswith("nuages.")
+        return _Factory(found) if _active and callable(found) and not ours else found
 
     _patches.put(base, "import_string", import_string)
 
 
 def uninstall() -> None:
-    _instances.undo()
+    global _active
+    _active = False
     _patches.undo()
+    for traced in list(_on_instances):
+        traced.nuages_enabled = False
+        method, instance = traced.__name__, traced.__wrapped__.__self__
+        if vars(instance).get(method) is traced:
+            delattr(instance, method)
+    _on_instances.clear()
 
 
 class _Factory:
@@ -82,7 +103,8 @@ def hook_instance(factory: Any, instance: Any) -> Any:
             shape = _template(f"{name}.{method}", module, method)
             traced = _async_shim(bound, shape) if iscoroutinefunction(bound) else support.hook(bound, "span", shape)
             try:
-                _instances.put(instance, method, traced, weak=True)
+                setattr(instance, method, traced)
+                _on_instances.add(traced)
             except (AttributeError, TypeError):  # __slots__: Django still gets the span around the whole call
                 continue
         if isinstance(instance, MiddlewareMixin) and type(instance).__call__ is MiddlewareMixin.__call__:
@@ -101,6 +123,8 @@ def _async_shim(target: Any, shape: Any) -> Any:
     """A coroutine function around a coroutine callable that keeps its attributes, process_view and its like included."""
 
     async def traced(*args: Any, **kwargs: Any) -> Any:
+        if not _active:
+            return await target(*args, **kwargs)
         with support.span(shape):
             return await target(*args, **kwargs)
 
@@ -108,5 +132,6 @@ def _async_shim(target: Any, shape: Any) -> Any:
         bound = getattr(target, method, None)
         if bound is not None:
             setattr(traced, method, bound)
+    traced.__name__ = getattr(target, "__name__", traced.__name__)
     traced.__wrapped__ = target  # type: ignore[attr-defined]
     return traced

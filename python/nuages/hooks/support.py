@@ -8,10 +8,9 @@ import os
 import re
 import sys
 import sysconfig
-import weakref
 from collections.abc import Iterator
 from types import FrameType
-from typing import Any, Callable, Optional
+from typing import Any, Optional
 
 from nuages import _native, settings
 
@@ -52,7 +51,7 @@ class Patches:
     """
 
     def __init__(self) -> None:
-        self._done: list[tuple[Callable[[], Any], str, Any, Any, bool]] = []
+        self._done: list[tuple[Any, str, Any, Any]] = []
 
     def __bool__(self) -> bool:
         return bool(self._done)
@@ -67,22 +66,20 @@ class Patches:
             replacement = hook(original, kind, data)
         self.put(owner, name, replacement)
 
-    def put(self, owner: Any, name: str, replacement: Any, weak: bool = False) -> None:
+    def put(self, owner: Any, name: str, replacement: Any) -> None:
         own = vars(owner).get(name, _ABSENT)
         setattr(owner, name, replacement)
-        find: Callable[[], Any] = weakref.ref(owner) if weak else (lambda: owner)
-        self._done.append((find, name, replacement, own, own is not _ABSENT))
+        self._done.append((owner, name, replacement, own))
 
     def undo(self) -> None:
-        for find, name, replacement, original, was_own in reversed(self._done):
-            owner = find()
+        for owner, name, replacement, original in reversed(self._done):
             _pass_through(replacement)
-            if owner is None or vars(owner).get(name) is not replacement:
+            if vars(owner).get(name) is not replacement:
                 continue
-            if was_own:
-                setattr(owner, name, original)
-            else:
+            if original is _ABSENT:
                 delattr(owner, name)
+            else:
+                setattr(owner, name, original)
         self._done.clear()
 
 

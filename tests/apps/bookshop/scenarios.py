@@ -356,3 +356,81 @@ def loop_in_span(kind):
 
     loops.chosen = getattr(loops, kind)
     return Client().get("/loops/").status_code
+
+
+def middleware_instances():
+    """Middleware of a handler that is gone must go too, and lose its hooks on uninstall."""
+    import gc
+    import weakref
+
+    from catalog.middleware import ShelfMiddleware
+    from django.core.handlers.wsgi import WSGIHandler
+    from nuages import hooks
+
+    def shelves():
+        return [thing for thing in gc.get_objects() if type(thing) is ShelfMiddleware]
+
+    gc.collect()
+    before = len(shelves())
+    handler = WSGIHandler()
+    kept = [shelf for shelf in shelves() if "process_request" in vars(shelf)]
+    hooked = len(kept)
+    hooks.uninstall_all()
+    left = sum("process_request" in vars(shelf) for shelf in kept)
+    hooks.install_all()
+    gone = weakref.ref(handler)
+    del handler, kept
+    gc.collect()
+    return {"hooked": hooked > 0, "left": left, "gone": gone() is None, "more": len(shelves()) - before}
+
+
+def threads(count):
+    """Requests in parallel threads; each trace must be whole and its own."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    import driver
+    from bookshop.wsgi import application
+
+    def one(number):
+        body = application(
+            driver.environ_of({"path": "/status/200/", "headers": {"X-Shelf": str(number)}}), lambda *args: None
+        )
+        try:
+            return b"".join(body).decode()
+        finally:
+            body.close()
+
+    with ThreadPoolExecutor(8) as pool:
+        return list(pool.map(one, range(count)))
+
+
+def coroutines(count):
+    """ASGI requests interleaved on one event loop."""
+    from asgiref.testing import ApplicationCommunicator
+    from django.core.asgi import get_asgi_application
+
+    application = get_asgi_application()
+
+    async def one(number):
+        communicator = ApplicationCommunicator(
+            application,
+            {
+                "type": "http",
+                "http_version": "1.1",
+                "method": "GET",
+                "path": "/async/",
+                "query_string": b"",
+                "headers": [(b"host", b"testserver"), (b"x-shelf", str(number).encode())],
+                "server": ("testserver", 80),
+            },
+        )
+        await communicator.send_input({"type": "http.request", "body": b""})
+        first = await communicator.receive_output(20)
+        await communicator.receive_output(20)
+        await communicator.wait()
+        return first["status"]
+
+    async def every():
+        return await asyncio.gather(*(one(number) for number in range(count)))
+
+    return asyncio.run(every())
