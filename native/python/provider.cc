@@ -1,5 +1,6 @@
 #include "python/provider.h"
 
+#include <algorithm>
 #include <new>
 
 #include "python/args.h"
@@ -104,11 +105,12 @@ PyObject* provider_set_limits(PyObject* self, PyObject* const* args, Py_ssize_t 
   ProviderData& data = *provider_of(self)->data;
   uint32_t* const fields[] = {&data.limits.max_attributes,      &data.limits.max_events,
                               &data.limits.max_links,           &data.limits.max_event_attributes,
-                              &data.limits.max_link_attributes, &data.limits.max_value_length,
+                              &data.limits.max_link_attributes, &data.max_span_length,
                               &data.max_nested_length};
   for (int i = 0; i < 7; ++i) {
     if (!read_limit(args[i], *fields[i])) return nullptr;
   }
+  data.limits.max_value_length = std::max(data.max_span_length, data.max_nested_length);
   Py_RETURN_NONE;
 }
 

@@ -23,8 +23,11 @@ struct ProviderData {
   Ref id_generator;    // set: a generator that is not the SDK's random one
   bool random_trace_ids = true;
   trace::SpanLimits limits;
-  uint32_t max_nested_length = trace::SpanLimits::kUnlimited;  // of event and link attributes
-  Ref resource;                                                // the SDK's Resource
+  // The SDK limits text of span attributes and of event and link attributes apart; the core knows
+  // one limit (the larger), so converting cuts to these two.
+  uint32_t max_span_length = trace::SpanLimits::kUnlimited;
+  uint32_t max_nested_length = trace::SpanLimits::kUnlimited;
+  Ref resource;         // the SDK's Resource
   bool enabled = true;  // false after shutdown: spans are no-ops
 
   // Tuples of bound methods, null when no processor overrides the method.

@@ -27,6 +27,11 @@ PyObject* refused(SpanObject* self, const char* what) {
   Py_RETURN_NONE;
 }
 
+uint32_t text_length(const SpanObject* self) {
+  return self->tracer && self->tracer->provider ? self->tracer->provider->data->max_span_length
+                                                : trace::SpanLimits::kUnlimited;
+}
+
 uint32_t nested_length(const SpanObject* self) {
   return self->tracer && self->tracer->provider ? self->tracer->provider->data->max_nested_length
                                                 : trace::SpanLimits::kUnlimited;
@@ -77,12 +82,12 @@ PyObject* span_set_attribute(PyObject* self, PyObject* const* args, Py_ssize_t n
       PyUnicode_Check(values[0]) ? PyUnicode_AsUTF8AndSize(values[0], &size) : nullptr;
   if (!key || size == 0) {  // odd keys: the general way says what is wrong
     PyErr_Clear();
-    AttributeList list(*span->state, span->span->limits().max_value_length);
+    AttributeList list(*span->state, text_length(span));
     if (list.add(values[0], values[1])) span->span->set_attributes(list.views());
     Py_RETURN_NONE;
   }
   ValueHolder holder;
-  if (!holder.convert(*span->state, values[1], trace::SpanLimits::kUnlimited)) Py_RETURN_NONE;
+  if (!holder.convert(*span->state, values[1], text_length(span))) Py_RETURN_NONE;
   if (!span->span->set_attribute({key, static_cast<size_t>(size)}, holder.view())) {
     return refused(span, "set_attribute()");
   }
@@ -91,7 +96,7 @@ PyObject* span_set_attribute(PyObject* self, PyObject* const* args, Py_ssize_t n
 
 PyObject* span_set_attributes(PyObject* self, PyObject* attributes) {
   SpanObject* span = self_of(self);
-  AttributeList list(*span->state, span->span->limits().max_value_length);
+  AttributeList list(*span->state, text_length(span));
   list.add_mapping(attributes);
   if (!list.views().empty() && !span->span->set_attributes(list.views())) {
     return refused(span, "set_attributes()");

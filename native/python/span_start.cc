@@ -254,7 +254,7 @@ Ref start_checked(TracerObject& tracer, const SpanSpec& spec) {
     return non_recording(tracer, std::move(context));
   }
 
-  AttributeList attributes(state, data.limits.max_value_length);
+  AttributeList attributes(state, data.max_span_length);
   Links links(state, data.max_nested_length);
   trace::StartOptions options;
   options.name = spec.name;
