@@ -56,22 +56,16 @@ export function title(span: Span): string {
   return span.label || span.name;
 }
 
-const HUES = [255, 165, 310, 205, 140, 285, 185, 330]; // no red or amber: they mean errors and N+1
+const HUES = [255, 165, 315, 205, 120, 285, 185, 335]; // no red or amber: they mean errors and N+1
 const hues = new Map<string, number>();
 
-/** A service's hue: the same on every page, different for the first eight services seen. */
+/** A service's hue: by order of appearance, so that the first few contrast; the same on every page. */
 export function serviceHue(service: string): number {
-  const known = hues.get(service);
-  if (known !== undefined) return known;
-  let hash = 2166136261;
-  for (const char of service) hash = Math.imul(hash ^ (char.codePointAt(0) ?? 0), 16777619) >>> 0;
-  const taken = new Set(hues.values());
-  let slot = hash % HUES.length;
-  for (let tries = 1; tries < HUES.length && taken.has(HUES[slot] as number); tries++) {
-    slot = (slot + 1) % HUES.length;
+  let hue = hues.get(service);
+  if (hue === undefined) {
+    hue = HUES[hues.size % HUES.length] as number;
+    hues.set(service, hue);
   }
-  const hue = HUES[slot] as number;
-  hues.set(service, hue);
   return hue;
 }
 
