@@ -72,6 +72,8 @@ class Driver:
         except subprocess.TimeoutExpired:
             self.process.kill()
             raise
+        finally:
+            self.process.stdout.close()
 
 
 class Answer:

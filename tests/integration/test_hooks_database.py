@@ -146,6 +146,24 @@ class TestRepeatedQueries:
         assert finding["django.relation"] == "Author.books"
         assert finding["suggestion"] == 'prefetch_related("books")'
 
+    def test_loop_in_a_template_points_to_its_line(self, shop):
+        [finding] = findings(shop.scenario("loop_in_span", kind="in_template").server)
+        assert finding["code.filepath"].endswith("/catalog/authors.html")
+        assert finding["code.lineno"] == 3
+        assert finding["code.function"] == "catalog/authors.html"
+        assert finding["suggestion"] == 'select_related("author")'
+
+    def test_loop_in_a_serializer_points_to_its_class(self, shop):
+        [finding] = findings(shop.request("/api/books/").server)
+        serializers = VIEWS.parent / "serializers.py"
+        assert finding["code.filepath"] == str(serializers)
+        assert finding["code.function"] == "BookSerializer"
+        assert (
+            serializers.read_text().splitlines()[finding["code.lineno"] - 1]
+            == "class BookSerializer(serializers.ModelSerializer):"
+        )
+        assert finding["django.relation"] == "Book.author"
+
     @pytest.mark.parametrize(("kind", "suggestion"), [("get", "in_bulk()"), ("count", "annotate(Count(...))")])
     def test_loops_without_a_relation(self, shop, kind, suggestion):
         [finding] = findings(shop.scenario("loop_in_span", kind=kind).server)

@@ -301,6 +301,12 @@ class TestRestFramework:
             "    INSERT INTO catalog_book (...) VALUES (...)",
             "  serializer.data",
         ]
+        view = answer.named("BookViewSet.create")["attributes"]
+        assert (view["code.function"], view["code.filepath"]) == (
+            "create",
+            str(VIEWS),
+        )  # the method is DRF's, the class ours
+        assert VIEWS.read_text().splitlines()[view["code.lineno"] - 1].startswith("class BookViewSet")
         assert answer.named("serializer.save")["attributes"] == {
             "nuages.kind": "serializer",
             "drf.serializer": "BookSerializer",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import logging
 import os
 import re
@@ -159,11 +160,15 @@ def _folders(*names: str) -> tuple[str, ...]:
 _STANDARD = tuple({path + os.sep for path in (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")) if path})
 
 
+Place = tuple[str, int, str]  # file, line, function
+
+
 def call_site() -> Optional[tuple[str, int, str, str, str]]:
     """(file, line, function, relation, suggestion) of the application code that runs the query now being executed.
 
-    Called by the native query hook, only from a statement's third repeat. The application's code is the first frame outside installed
-    packages, else the first outside Django and its like. Relation and suggestion come from what Django's own frames hold meanwhile.
+    Called by the native query hook, only from a statement's third repeat. The place is, whichever comes first on the way out: a frame outside
+    installed packages; the template node being rendered; the user's serializer or view when a library does the looping; else a frame of an
+    installed package that is not Django or its like. Relation and suggestion come from what Django's own frames hold meanwhile.
     """
     frameworks = _folders(
         "nuages",
@@ -176,25 +181,71 @@ def call_site() -> Optional[tuple[str, int, str, str, str]]:
         "opentelemetry.sdk.trace",
     )
     relation = suggestion = ""
-    fallback: Optional[FrameType] = None
+    place: Optional[Place] = None
+    fallback: Optional[Place] = None
     frame: Optional[FrameType] = sys._getframe(1)
-    while frame is not None:
+    while frame is not None and place is None:
         name = frame.f_code.co_filename
         if name.startswith(frameworks):
             if not suggestion and name.endswith(_TELLING_FILES):
                 relation, suggestion = _explain(frame)
+            place = _framework_place(frame, name)
+            if frame.f_code.co_name in ("_get_response", "_get_response_async"):
+                break  # beyond are middleware and server, which did not ask
         elif any(part in name for part in _LIBRARY_PARTS):
-            fallback = fallback or frame
+            fallback = fallback or _place_of(frame)
         elif not name.startswith(_STANDARD) and not name.startswith("<"):
-            break
+            place = _place_of(frame)
         frame = frame.f_back
-    found = frame or fallback
-    if found is None:
+    found = place or fallback
+    return None if found is None else (*found, relation, suggestion)
+
+
+def _place_of(frame: FrameType) -> Place:
+    code = frame.f_code
+    return code.co_filename, frame.f_lineno or 0, str(getattr(code, "co_qualname", code.co_name))
+
+
+def _framework_place(frame: FrameType, file: str) -> Optional[Place]:
+    """What of the application's a frame of Django or DRF works on: a template node, a serializer, a view."""
+    function = frame.f_code.co_name
+    try:
+        if function == "render_annotated" and file.endswith(_TEMPLATE_FILE):
+            node = frame.f_locals.get("self")
+            origin, token = getattr(node, "origin", None), getattr(node, "token", None)
+            if origin is not None and token is not None and os.path.isabs(str(origin.name)):
+                return str(origin.name), int(token.lineno or 0), str(origin.template_name or "")
+        elif function == "to_representation" and file.endswith(_SERIALIZER_FILE):
+            return class_place(type(frame.f_locals.get("self")))
+        elif function in ("_get_response", "_get_response_async"):
+            view = frame.f_locals.get("callback")
+            owner = getattr(view, "cls", None) or getattr(view, "view_class", None)
+            code = getattr(view, "__code__", None)
+            return (
+                class_place(owner)
+                if owner is not None
+                else (code.co_filename, code.co_firstlineno, code.co_name)
+                if code
+                else None
+            )
+    except Exception:
+        failed("finding the place of a query")
+    return None
+
+
+def class_place(owner: Any) -> Optional[Place]:
+    """Where a class is defined, unless a library defines it."""
+    try:
+        file, line = inspect.getsourcefile(owner), inspect.getsourcelines(owner)[1]
+    except (OSError, TypeError):
         return None
-    code = found.f_code
-    return code.co_filename, found.f_lineno or 0, getattr(code, "co_qualname", code.co_name), relation, suggestion
+    if file is None or any(part in file for part in _LIBRARY_PARTS):
+        return None
+    return file, line, str(owner.__qualname__)
 
 
+_TEMPLATE_FILE = os.path.join("django", "template", "base.py")
+_SERIALIZER_FILE = os.path.join("rest_framework", "serializers.py")
 _TELLING_FILES = tuple(
     os.path.join("django", "db", "models", *parts)
     for parts in (("fields", "related_descriptors.py"), ("query.py",), ("base.py",))

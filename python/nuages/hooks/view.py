@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
 from nuages import _native
 from nuages.hooks import support
@@ -76,9 +76,7 @@ def template(view: Callable[..., Any]) -> Any:
     if "get" in handlers:
         handlers.setdefault("head", handlers["get"])
     methods = {
-        method.upper(): _native.span_template(
-            f"{owner.__name__}.{name}", _code(getattr(owner, name, owner), namespace, name)
-        )
+        method.upper(): _native.span_template(f"{owner.__name__}.{name}", _code(_handler(owner, name), namespace, name))
         for method, name in handlers.items()
     }
     return _native.span_template(owner.__name__, _code(owner, namespace, "dispatch"), methods)
@@ -95,15 +93,18 @@ def _api_function(owner: type) -> Any:
 def _code(target: Any, namespace: str, function: str) -> dict[str, Any]:
     attributes: dict[str, Any] = {"nuages.kind": "view", "code.namespace": namespace, "code.function": function}
     code = getattr(inspect.unwrap(target) if callable(target) else target, "__code__", None)
-    file: Optional[str] = None
     if code is not None:
-        file, line = code.co_filename, code.co_firstlineno
+        attributes["code.filepath"], attributes["code.lineno"] = code.co_filename, code.co_firstlineno
     elif isinstance(target, type):
-        try:
-            file, line = inspect.getsourcefile(target), inspect.getsourcelines(target)[1]
-        except (OSError, TypeError):
-            file = None
-    if file:
-        attributes["code.filepath"] = file
-        attributes["code.lineno"] = line
+        place = support.class_place(target)
+        if place is not None:
+            attributes["code.filepath"], attributes["code.lineno"] = place[0], place[1]
     return attributes
+
+
+def _handler(owner: type, name: str) -> Any:
+    """The method if the user wrote it; the class if a library's base class did."""
+    for base in owner.__mro__:
+        if name in vars(base):
+            return vars(base)[name] if support.class_place(base) is not None else owner
+    return owner

@@ -2,6 +2,7 @@
 
 from django.db import transaction
 from django.http import HttpResponse
+from django.shortcuts import render
 
 from .models import Author, Book, Tag
 
@@ -9,37 +10,40 @@ chosen = None
 
 
 def view(request):
-    chosen()
-    return HttpResponse("done")
+    return chosen(request) or HttpResponse("done")
 
 
-def reverse():
+def in_template(request):
+    return render(request, "catalog/authors.html", {"books": Book.objects.order_by("id")[:6]})
+
+
+def reverse(request):
     for author in Author.objects.order_by("id")[:6]:
         list(author.books.all())
 
 
-def get():
+def get(request):
     for number in range(1, 7):
         Book.objects.get(id=number)
 
 
-def count():
+def count(request):
     for number in range(1, 7):
         Book.objects.filter(id=number).count()
 
 
-def select_related():
+def select_related(request):
     for book in Book.objects.select_related("author"):
         str(book.author.name)
 
 
-def bulk_create():
+def bulk_create(request):
     with transaction.atomic():
         Tag.objects.bulk_create([Tag(name=f"bulk {number}") for number in range(40)], batch_size=5)
         transaction.set_rollback(True)
 
 
-def prefetch_chunks():
+def prefetch_chunks(request):
     with transaction.atomic():
         author = Author.objects.first()
         Book.objects.bulk_create([Book(title=f"many {number}", author=author) for number in range(180)])
@@ -48,7 +52,7 @@ def prefetch_chunks():
         transaction.set_rollback(True)
 
 
-def savepoints():
+def savepoints(request):
     with transaction.atomic():
         for _ in range(8):
             with transaction.atomic():
