@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import re
 import signal
 import sys
 import tempfile
@@ -75,10 +76,19 @@ def show(scenario: Scenario) -> None:
 
 def show_finding(finding: Json) -> None:
     say(f"\n{bold('An N+1 query')}\n")
-    say(f"  statement  {textwrap.shorten(finding['statement'], 160)}")
+    say(f"  statement  {without_columns(finding['statement'])}")
     say(f"  count      {finding['count']} times in one request, {finding['total_duration'] / 1e6:.1f} ms together")
-    say(f"  line       {finding['file']}:{finding['line']} in {finding['function']}")
+    say(f"  line       {from_here(finding['file'])}:{finding['line']} in {finding['function']}")
     say(f"  fix        {finding['suggestion']}{'  (' + finding['relation'] + ')' if finding['relation'] else ''}")
+
+
+def without_columns(statement: str) -> str:
+    return re.sub(r"^SELECT .{40,}? FROM ", "SELECT ... FROM ", statement)
+
+
+def from_here(file: str) -> str:
+    path = Path(file)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else file
 
 
 def demo(folder: Path, processes: ProcessSet) -> None:
@@ -92,10 +102,11 @@ def demo(folder: Path, processes: ProcessSet) -> None:
     project = Project(EXAMPLE, folder / "example", processes, server.otlp, port)
     start(project)
     step(f"example: {project.base} ({WORKERS} gunicorn workers, {TASK_PROCESSES} Celery processes)")
-    show(run_scenario(project, server, processes, Vocabulary(), low_value=False))
-    say(
-        f"\n  {bold('UI')}  {server.ui}\n  try curl {project.base}/orders/with-users/ and reload it. Ctrl-C stops everything."
-    )
+    scenario = run_scenario(project, server, processes, Vocabulary(), low_value=False)
+    show(scenario)
+    order_trace = scenario.by_key("above").trace_id
+    say(f"\n{bold('In the browser')}\n\n  UI          {server.ui}\n  this order  {server.ui}/trace/{order_trace}")
+    say(f"\nMore to look at: curl {project.base}/orders/with-users/\nCtrl-C stops everything.")
     wait_for_interrupt(processes)
 
 
@@ -133,12 +144,12 @@ def check_project(project: Project, server: Server, processes: ProcessSet, vocab
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the demo as Ctrl-C does, with everything stopped."""
+    """SIGTERM and SIGHUP end the demo as Ctrl-C does, with everything stopped; Ctrl-C works in a background job of a script, too."""
 
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
-    previous = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    previous = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:

@@ -115,6 +115,13 @@ class Process:
                     raise ProcessFailed(self, f"did not print {pattern!r} within {timeout:.0f} s")
                 self._changed.wait(left)
 
+    def wait(self, timeout: float) -> int:
+        """The exit status of a process that ends by itself."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._ended, timeout):
+                raise ProcessFailed(self, f"did not end within {timeout:.0f} s")
+        return self.stop()
+
     def stop(self, timeout: float = 20) -> int:
         """Asks the leader to end, then removes what is left of its group. Returns the exit status (negative: a signal)."""
         if self.stopped:
@@ -127,6 +134,7 @@ class Process:
             os.killpg(self.pid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):  # an empty group; a group of zombies only (some systems)
             pass
+        self._waiter.join()  # before the leader is reaped
         status = self._child.wait()
         self._reader.join(timeout=5)
         return status

@@ -17,10 +17,11 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
 
 import demo_check
-from demo_processes import ProcessFailed, ProcessSet
+from demo_processes import Process, ProcessFailed, ProcessSet
 from demo_rewrite import Vocabulary, copy_renamed, find_loop
 from demo_scenario import requests_of
 from demo_stack import EXAMPLE, ROOT, Answer
+from server_fixture import server_binary
 
 MS = 1_000_000
 
@@ -301,3 +302,37 @@ def test_a_server_that_fails_is_shown(tmp_path: Path) -> None:
     assert ran.returncode == 1
     assert "FAILED: server ended before it was ready" in ran.stdout
     assert "error: data folder: read-only; use --data" in ran.stdout
+
+
+def descendants(pid: int) -> list[int]:
+    found = []
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        for child in map(int, (thread / "children").read_text().split()):
+            found += [child, *descendants(child)]
+    return found
+
+
+def test_ctrl_c_stops_everything_the_demo_started(tmp_path: Path) -> None:
+    environment = {**os.environ, "NUAGES_SERVER": str(server_binary()), "TMPDIR": str(tmp_path)}
+    bystander = subprocess.Popen(["sleep", "600"])
+    command = [sys.executable, str(ROOT / "tools/demo.py")]
+    demo = Process("demo", command, tmp_path / "demo.log", environment)
+    try:
+        demo.wait_for("Ctrl-C stops everything", timeout=120)
+        started = descendants(demo.pid)
+        assert len(started) >= 7  # the server; gunicorn and two workers; Celery and two pool processes
+        assert [path.name for path in tmp_path.iterdir() if path.name.startswith("nuages-demo-")] != []
+        os.kill(demo.pid, signal.SIGINT)
+        assert demo.wait(timeout=60) == 0
+        assert [pid for pid in started if alive(pid)] == []
+        assert [path.name for path in tmp_path.iterdir()] == ["demo.log"]
+        assert bystander.poll() is None
+    finally:
+        demo.stop()
+        bystander.kill()
+        bystander.wait()
+    shown = "\n".join(demo.lines)
+    assert "POST /api/orders/ (" in shown and "[separate trace, linked]" in shown
+    loop = find_loop(EXAMPLE)
+    assert f"views.py:{loop.line} in {loop.function}" in shown
+    assert re.search(r"UI          http://127\.0\.0\.1:\d+$", shown, re.MULTILINE)
