@@ -5,8 +5,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <set>
 #include <string>
@@ -56,6 +58,14 @@ void record(Pipeline& pipeline, const std::string& name) {
   const auto span = trace::Span::start({.name = name});
   span->end();
   span->publish(pipeline);
+}
+
+TestReceiver::Responder first_unanswered() {
+  auto seen = std::make_shared<std::atomic<int>>(0);
+  return [seen](const Request&) -> std::optional<Reply> {
+    if (seen->fetch_add(1) == 0) return std::nullopt;
+    return Reply{};
+  };
 }
 
 TEST(PipelineTest, FlushDeliversWhatWasPublished) {
@@ -224,18 +234,13 @@ TEST(PipelineTest, ShutdownWithoutAnySpanStartsNothing) {
 }
 
 TEST(PipelineTest, PauseKeepsRecordsAndEvenTheBatchInFlight) {
-  std::atomic<bool> answer{false};
-  TestReceiver receiver([&](const Request&) -> std::optional<Reply> {
-    if (answer) return Reply{};
-    return std::nullopt;
-  });
+  TestReceiver receiver(first_unanswered());
   const auto pipeline = Pipeline::create(config_for(receiver.url()));
   record(*pipeline, "in flight");
   EXPECT_FALSE(pipeline->force_flush(20));
   receiver.wait_for(1);
   EXPECT_TRUE(pipeline->pause(kMinute));
   record(*pipeline, "queued");
-  answer = true;
   EXPECT_TRUE(pipeline->force_flush(kMinute));
   const auto all = names_in(receiver.requests());
   EXPECT_EQ(std::set<std::string>(all.begin(), all.end()),
@@ -357,18 +362,13 @@ TEST(PipelineForkTest, TheChildExportsItsOwnSpansOnly) {
 }
 
 TEST(PipelineForkTest, ForkWhileARequestIsInFlight) {
-  std::atomic<bool> answer{false};
-  TestReceiver receiver([&](const Request&) -> std::optional<Reply> {
-    if (answer) return Reply{};
-    return std::nullopt;
-  });
+  TestReceiver receiver(first_unanswered());
   PipelineConfig config = config_for(receiver.url());
   config.client.timeout_ms = 200;
   const auto pipeline = Pipeline::create(config);
   record(*pipeline, "parent");
   EXPECT_FALSE(pipeline->force_flush(1));
   receiver.wait_for(1);
-  answer = true;  // for every later request
   EXPECT_TRUE(in_child([&] {
     record(*pipeline, "child");
     return pipeline->force_flush(kMinute) && pipeline->shutdown(kMinute);
@@ -382,6 +382,9 @@ TEST(PipelineForkTest, ForkWhileARequestIsInFlight) {
 
 // Forks from one thread while others publish, flush and the exporter works.
 TEST(PipelineForkTest, ForksInTheMiddleOfEverything) {
+#ifdef __SANITIZE_ADDRESS__
+  GTEST_SKIP() << "the sanitizer's allocator of gcc 12 keeps locks that other threads held at fork";
+#endif
   TestReceiver receiver;
   PipelineConfig config = config_for(receiver.url());
   config.schedule_delay_ms = 0;

@@ -47,9 +47,9 @@ struct OtlpClient::State {
   CURL* easy = nullptr;
   std::atomic<bool> interrupted{false};
   std::function<void(bool)> around_wait;
-  wire::Gzip gzip;
-  std::string packed;  // compressed body
-  std::string frame;   // gRPC header and body
+  std::unique_ptr<wire::Gzip> gzip;  // its stream takes 270 KB: only when used
+  std::string packed;                // compressed body
+  std::string frame;                 // gRPC header and body
   Response response;
   char error[CURL_ERROR_SIZE] = {};
   bool connected = false;      // the last request got an answer: its connection may be reusable
@@ -277,7 +277,8 @@ SendResult OtlpClient::send(std::string_view body, uint64_t deadline_ns) {
 
   std::string_view payload = body;
   if (s.config.gzip) {
-    if (!s.gzip.compress(body, s.packed)) {
+    if (!s.gzip) s.gzip = std::make_unique<wire::Gzip>();
+    if (!s.gzip->compress(body, s.packed)) {
       result.message = "zlib is out of memory";
       return result;
     }
