@@ -33,6 +33,7 @@ constexpr Field kFields[] = {
     {"trace_state_from_header", &ModuleState::trace_state_from_header},
     {"context_class", &ModuleState::context_class},
     {"context_globals", &ModuleState::context_globals},
+    {"trace_globals", &ModuleState::trace_globals},
     {"span_key", &ModuleState::span_key},
     {"status_class", &ModuleState::status_class},
     {"clean_value", &ModuleState::clean_value},
@@ -69,6 +70,7 @@ constexpr Name kNames[] = {
     {"status_code", &ModuleState::s_status_code},
     {"description", &ModuleState::s_description},
     {"context", &ModuleState::s_context},
+    {"_TRACER_PROVIDER", &ModuleState::s_tracer_provider},
 };
 
 bool take_sequence(PyObject* given, const char* name, std::span<Ref> slots) {
@@ -193,6 +195,7 @@ int traverse(PyObject* module, visitproc visit, void* arg) {
   Py_VISIT(state->runtime_context.get());
   Py_VISIT(state->context_var.get());
   Py_VISIT(state->hook_tracers.get());
+  Py_VISIT(state->hook_provider.get());
   return state->hooks ? state->hooks->traverse(visit, arg) : 0;
 }
 
@@ -201,6 +204,7 @@ int clear(PyObject* module) {
   auto* state = static_cast<ModuleState*>(PyModule_GetState(module));
   if (!state || !state->module) return 0;
   if (state->hook_tracers) PyDict_Clear(state->hook_tracers.get());
+  state->hook_provider.reset();
   if (state->hooks) state->hooks->clear();
   return 0;
 }

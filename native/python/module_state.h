@@ -40,6 +40,7 @@ struct ModuleState {
   Ref trace_state_from_header;
   Ref context_class;    // opentelemetry.context.context.Context
   Ref context_globals;  // vars(opentelemetry.context)
+  Ref trace_globals;    // vars(opentelemetry.trace)
   Ref span_key;         // opentelemetry.trace.propagation._SPAN_KEY
   Ref status_class;
   Ref status_codes[3];       // UNSET, OK, ERROR
@@ -57,13 +58,14 @@ struct ModuleState {
   Ref runtime_context;
   Ref context_var;  // empty: not a ContextVarsRuntimeContext, go through its methods
 
-  Ref hook_tracers;  // dict: scope name -> Tracer or None
+  Ref hook_tracers;   // dict: scope name -> Tracer or None, valid while hook_provider is current
+  Ref hook_provider;  // opentelemetry.trace._TRACER_PROVIDER as last seen
 
   // Interned names.
   Ref s_runtime_context, s_current_context, s_get_current, s_attach, s_detach, s_get_span_context,
       s_parent_context, s_should_sample, s_generate_trace_id, s_generate_span_id, s_to_header,
       s_get, s_decision, s_attributes, s_trace_state, s_value, s_status_code, s_description,
-      s_context;
+      s_context, s_tracer_provider;
 
   std::unique_ptr<HookState> hooks;
 

@@ -178,6 +178,13 @@ Ref StartArguments::start(TracerObject& tracer) const noexcept {
 
 TracerObject* hook_tracer(ModuleState& state, PyObject* scope_name) noexcept {
   if (!state.configured() || !state.hook_tracers) return nullptr;
+  // However the provider was set, the next hook sees it.
+  PyObject* provider =
+      PyDict_GetItemWithError(state.trace_globals.get(), state.s_tracer_provider.get());
+  if (provider != state.hook_provider.get()) {
+    state.hook_provider = Ref::share(provider);
+    PyDict_Clear(state.hook_tracers.get());
+  }
   PyObject* known = PyDict_GetItemWithError(state.hook_tracers.get(), scope_name);
   if (!known) {
     const ErrorGuard guard;

@@ -14,7 +14,7 @@ import time
 import weakref
 from collections.abc import Iterable, Sequence
 from types import ModuleType
-from typing import Any
+from typing import Any, Optional
 
 from nuages import _import, _native_side, settings
 
@@ -23,6 +23,7 @@ logger = logging.getLogger("nuages")
 PAUSE_MS = 50
 _providers: weakref.WeakSet[Any] = weakref.WeakSet()
 _started = False
+_exit_deadline: Optional[tuple[int, float]] = None
 
 
 class _Anchor:
@@ -48,7 +49,16 @@ def register(provider: Any) -> None:
 
 
 def at_exit() -> None:
-    shutdown(list(_providers), settings.get("shutdown_timeout"))
+    shutdown(list(_providers), _exit_budget())
+
+
+def _exit_budget() -> float:
+    """What is left of the one deadline for leaving this process, however many of its ways out call us."""
+    global _exit_deadline
+    now = time.monotonic()
+    if _exit_deadline is None or _exit_deadline[0] != os.getpid():
+        _exit_deadline = (os.getpid(), now + settings.get("shutdown_timeout"))
+    return max(0.0, _exit_deadline[1] - now)
 
 
 def shutdown(providers: Sequence[Any], timeout: float) -> None:
@@ -93,8 +103,7 @@ def flush_all(processors: Iterable[Any], timeout_millis: float) -> bool:
 
 def flush_process(*_: Any, **__: Any) -> None:
     """Before a worker process leaves by os._exit: everything out, within the shutdown timeout."""
-    timeout = settings.get("shutdown_timeout")
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + _exit_budget()
     for provider in list(_providers):
         left = max(0.0, deadline - time.monotonic())
         _guarded(lambda provider=provider, left=left: provider.force_flush(int(left * 1000)))
@@ -126,7 +135,8 @@ def _watch_multiprocessing(module: ModuleType) -> None:
         module.Finalize(None, flush_process, exitpriority=-100)
 
     module.register_after_fork(_anchor, in_child)
-    in_child()  # a spawned child runs this code itself; in the main process it is one flush more
+    if sys.modules["multiprocessing.process"].parent_process() is not None:
+        in_child()  # a spawned child runs this code itself
 
 
 def _watch_celery(module: ModuleType) -> None:

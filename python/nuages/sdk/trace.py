@@ -434,6 +434,7 @@ def _configure_native() -> None:
         trace_state_from_header=api.TraceState.from_header,
         context_class=Context,
         context_globals=vars(api_context),
+        trace_globals=vars(api),
         span_key=_SPAN_KEY,
         status_class=api.Status,
         status_codes=(api.StatusCode.UNSET, api.StatusCode.OK, api.StatusCode.ERROR),
