@@ -56,6 +56,11 @@ const char* find_all(void* library, ChdbLibrary& f) {
 }  // namespace
 
 Result<const ChdbLibrary*> load_chdb_library(const std::string& path) {
+  if (!kChdbRuns) {
+    return Error{ErrorCode::kUnavailable,
+                 "the embedded store does not run in a program built with a sanitizer: use the "
+                 "preset dev or release"};
+  }
   Loaded& state = loaded();
   const std::lock_guard lock(state.mutex);
   if (!state.path.empty()) {

@@ -50,8 +50,15 @@ struct ChdbLibrary {
   const char* (*result_error)(ChdbResult*);
 };
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+inline constexpr bool kChdbRuns = false;
+#else
+inline constexpr bool kChdbRuns = true;
+#endif
+
 // Loads the library at `path`, or returns the one already loaded. Signal handlers of the process
-// are left alone. The error names the path and the fix.
+// are left alone. The error names the path and the fix. Under the address and thread sanitizers of
+// GCC 12 it is always an Error: their interceptors crash the library's start-up code.
 Result<const ChdbLibrary*> load_chdb_library(const std::string& path);
 
 }  // namespace nuages::store

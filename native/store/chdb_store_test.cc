@@ -20,6 +20,9 @@ using testing::TestSpan;
 constexpr uint64_t kSecond = 1'000'000'000;
 constexpr uint64_t kNow = 1'790'000'000 * kSecond;
 
+class ChdbStoreTest : public testing::EngineTest {};
+class ChdbStoreReopenTest : public testing::EngineTest {};
+
 std::string rows_of(Store& store, std::string_view sql, const Parameters& parameters = {}) {
   auto answer = store.query(sql, parameters);
   if (!answer) return "error: " + answer.error().message;
@@ -57,7 +60,7 @@ std::vector<TestSpan> request(TraceId trace, TraceId linked) {
   return {root, query};
 }
 
-TEST(ChdbStore, InsertedBlockIsThereWithEveryView) {
+TEST_F(ChdbStoreTest, InsertedBlockIsThereWithEveryView) {
   auto& store = process_store();
   const TraceId trace{1, 1};
   ASSERT_TRUE(store.insert(make_block("views", request(trace, {1, 9}), kNow), "views-1").ok());
@@ -97,7 +100,7 @@ TEST(ChdbStore, InsertedBlockIsThereWithEveryView) {
       "[[161]]");
 }
 
-TEST(ChdbStore, TheSameTokenTwiceChangesNothing) {
+TEST_F(ChdbStoreTest, TheSameTokenTwiceChangesNothing) {
   auto& store = process_store();
   const TraceId trace{2, 1};
   const SpanBlock block = make_block("twice", request(trace, {2, 9}), kNow);
@@ -113,7 +116,7 @@ TEST(ChdbStore, TheSameTokenTwiceChangesNothing) {
   EXPECT_NE(rows_of(store, counts), before) << "another token is another block";
 }
 
-TEST(ChdbStore, BlockOverTwoReceiveDaysAndManySpanDaysIsTaken) {
+TEST_F(ChdbStoreTest, BlockOverTwoReceiveDaysAndManySpanDaysIsTaken) {
   auto& store = process_store();
   SpanBlock block;
   BlockBuilder builder(block);
@@ -137,7 +140,7 @@ TEST(ChdbStore, BlockOverTwoReceiveDaysAndManySpanDaysIsTaken) {
 }
 
 // Dictionaries of 8, 16 and 32 bit indexes in one block, and a sort that moves every row.
-TEST(ChdbStore, WideDictionariesArriveWhole) {
+TEST_F(ChdbStoreTest, WideDictionariesArriveWhole) {
   auto& store = process_store();
   constexpr uint64_t kRows = 70'000;
   std::vector<TestSpan> spans;
@@ -159,7 +162,7 @@ TEST(ChdbStore, WideDictionariesArriveWhole) {
       "[[70000,70000,300,256,70000,70000]]");
 }
 
-TEST(ChdbStore, ReadersAndTheWriterWorkAtOnce) {
+TEST_F(ChdbStoreTest, ReadersAndTheWriterWorkAtOnce) {
   auto& store = process_store();
   std::atomic<int> failures{0};
   std::vector<std::thread> threads;
@@ -183,7 +186,7 @@ TEST(ChdbStore, ReadersAndTheWriterWorkAtOnce) {
 }
 
 // A statement over its memory or time ends with an error that says so, and harms nobody else.
-TEST(ChdbStore, LimitsHold) {
+TEST_F(ChdbStoreTest, LimitsHold) {
   auto& store = process_store();
   auto hungry = store.query("SELECT length(groupArray(number)) FROM numbers(1000000000)", {});
   ASSERT_FALSE(hungry.ok());
@@ -197,7 +200,7 @@ TEST(ChdbStore, LimitsHold) {
   EXPECT_EQ(rows_of(store, "SELECT 4"), "[[4]]");
 }
 
-TEST(ChdbStore, ParametersArriveAsTheyAre) {
+TEST_F(ChdbStoreTest, ParametersArriveAsTheyAre) {
   auto& store = process_store();
   const std::string nasty = "a'b\\c\t\"d\n{x:String} \xc3\xa9; DROP";
   auto answer = store.query("SELECT hex({value:String})", {{"value", nasty}});
@@ -211,7 +214,7 @@ TEST(ChdbStore, ParametersArriveAsTheyAre) {
   EXPECT_NE(answer->find(hex), std::string::npos) << *answer;
 }
 
-TEST(ChdbStore, BadStatementIsAnErrorAndTheNextOneWorks) {
+TEST_F(ChdbStoreTest, BadStatementIsAnErrorAndTheNextOneWorks) {
   auto& store = process_store();
   for (int i = 0; i < 5; ++i) {
     auto bad = store.query("SELECT nothing FROM nowhere", {});
@@ -226,7 +229,7 @@ TEST(ChdbStore, BadStatementIsAnErrorAndTheNextOneWorks) {
   EXPECT_EQ(store.insert(block, "").error().code, ErrorCode::kInvalid);
 }
 
-TEST(ChdbStore, StreamHandsOutChunksUntilToldToStop) {
+TEST_F(ChdbStoreTest, StreamHandsOutChunksUntilToldToStop) {
   auto& store = process_store();
   size_t lines = 0;
   size_t chunks = 0;
@@ -251,7 +254,7 @@ TEST(ChdbStore, StreamHandsOutChunksUntilToldToStop) {
   EXPECT_EQ(rows_of(store, "SELECT 3"), "[[3]]");
 }
 
-TEST(ChdbStore, MissingLibraryAndTakenFolderNameTheFix) {
+TEST_F(ChdbStoreTest, MissingLibraryAndTakenFolderNameTheFix) {
   auto missing = ChdbStore::open({.library = "/nowhere/libchdb.so", .folder = "/tmp"});
   ASSERT_FALSE(missing.ok());
   if (missing.error().message.find("loaded already") == std::string::npos) {
@@ -267,7 +270,7 @@ TEST(ChdbStore, MissingLibraryAndTakenFolderNameTheFix) {
 
 // The engine keeps one path per process, so this test reopens the same folder; it must run alone in
 // its process or first, which ctest does.
-TEST(ChdbStoreReopen, DataStaysAndANewerVersionIsRefused) {
+TEST_F(ChdbStoreReopenTest, DataStaysAndANewerVersionIsRefused) {
   std::string pattern = ::testing::TempDir() + "/reopen-XXXXXX";
   const std::string folder = mkdtemp(pattern.data());
   const ChdbOptions options{.library = NUAGES_CHDB_LIBRARY, .folder = folder + "/store"};

@@ -14,6 +14,13 @@
 
 namespace nuages::store::testing {
 
+class EngineTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (!kChdbRuns) GTEST_SKIP() << "the engine does not run under this sanitizer";
+  }
+};
+
 // The store of this process; opened at first use, its folder removed at exit.
 inline ChdbStore& process_store() {
   struct Holder {
