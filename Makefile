@@ -27,7 +27,7 @@ server: ui ## build nuages-server with the UI inside (make server PRESET=dev for
 	@$(STEP) "configure ($(PRESET))" cmake --preset $(PRESET) $(CMAKE_FLAGS) -DNUAGES_BUILD_TESTS=$(or $(TESTS),OFF) -DNUAGES_BUILD_BENCH=$(or $(TESTS),OFF) -DNUAGES_BUILD_AGENT=OFF
 	@$(STEP) "build nuages-server" cmake --build $(BUILD) -j $(JOBS) --target nuages-server
 agent: setup ## build the agent and install it into .venv
-	@$(STEP) "build and install the agent" .venv/bin/pip install -q --disable-pip-version-check --no-build-isolation --no-deps -e . -Cbuild-dir=build/agent
+	@$(STEP) "build and install the agent" .venv/bin/pip install -q --disable-pip-version-check --no-build-isolation --no-deps -e . --config-settings=build-dir=build/agent
 
 # --- the main job ----------------------------------------------------------------------------------------------------------------------
 .PHONY: demo demo-check
@@ -71,7 +71,7 @@ test-tsan: setup-check ## the C++ tests under the thread sanitizer (not part of 
 	@$(STEP) "build (tsan)" cmake --build build/tsan -j $(JOBS)
 	@$(STEP) "C++ tests (tsan)" ctest --test-dir build/tsan --output-on-failure -j $(JOBS)
 test-python: server agent setup-check ## pytest: the agent, the server over its ports, the example, the UI in Chromium
-	@$(PYTHON) -m pytest
+	@CI=1 NUAGES_SERVER=$(CURDIR)/$(BUILD)/native/server/nuages-server $(PYTHON) -m pytest $(PYTEST_ARGS)
 test-ui: setup-check ## Vitest
 	@$(STEP) "Vitest" bash -c 'cd ui && npm test --silent'
 test: test-native test-python test-ui ## all tests without lint and sanitizers
