@@ -133,12 +133,6 @@ bool OtlpClient::State::open() {
     version = CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE;
   }
   set(CURLOPT_HTTP_VERSION, version);
-  // libcurl 7.88 (Debian 12) fails every later transfer on a connection it opened with prior
-  // knowledge ("Error in the HTTP2 framing layer", and keeps that connection): a new one each time.
-  const unsigned int curl = curl_version_info(CURLVERSION_NOW)->version_num;
-  if (version == CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE && curl >= 0x075800 && curl < 0x080000) {
-    set(CURLOPT_FORBID_REUSE, 1L);
-  }
   return true;
 }
 
