@@ -27,6 +27,7 @@ _installed = False
 _sdk_ready = False
 _automatic = False  # a provider of our own is wanted when the application sets none
 _own_provider: Any = None
+_retired: list[Any] = []  # own providers that gave way: alive until the exit has flushed them
 _hook_names: Optional[tuple[str, ...]] = None
 
 
@@ -198,8 +199,9 @@ def _patch_set_tracer_provider(api: Any) -> None:
         global _own_provider
         with _lock:
             if _own_provider is not None and api._TRACER_PROVIDER is _own_provider:
-                # ours was a stand-in: it gives way silently, with what it has queued
+                # ours was a stand-in: it gives way silently; what it has queued is sent in its own time
                 old, _own_provider = _own_provider, None
+                _retired.append(old)
                 api._TRACER_PROVIDER = tracer_provider
                 old.hand_over(tracer_provider)
                 _forget_hook_tracers()
@@ -328,6 +330,8 @@ def _install_hooks() -> None:
         return
     try:
         module = importlib.import_module("nuages.hooks")
+        if not settings.get("django_instrument"):
+            hooks = tuple(name for name in ("celery",) if name in hooks or "all" in hooks)
         module.install_all(None if "all" in hooks else hooks)
     except Exception:
         logger.exception("nuages could not install its hooks; the application goes on")

@@ -125,8 +125,13 @@ class Setting:
 
 
 _ALL = (
+    Setting("auto", ("NUAGES_AUTO",), False, parse_bool, "Install without code changes."),
     Setting(
-        "auto", ("NUAGES_AUTO", "OTEL_PYTHON_DJANGO_INSTRUMENT"), False, parse_bool, "Install without code changes."
+        "django_instrument",
+        ("OTEL_PYTHON_DJANGO_INSTRUMENT",),
+        True,
+        parse_bool,
+        "true: also install without code changes; false: leave Django untouched.",
     ),
     Setting("sdk_disabled", ("OTEL_SDK_DISABLED",), False, parse_bool, "No spans, no network, no threads."),
     Setting("hooks", ("NUAGES_HOOKS",), ("all",), parse_hooks, "all, none (native SDK only) or a list of hook names."),

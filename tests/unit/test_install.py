@@ -309,6 +309,40 @@ assert not [name for name in threads if name.startswith("nuages")], threads
     )
 
 
+def test_django_can_be_left_untouched(run_python: Any) -> None:
+    run_python(
+        """
+import nuages.auto
+import django, celery.app
+from opentelemetry.instrumentation.django import DjangoInstrumentor
+DjangoInstrumentor().instrument()
+import nuages.hooks
+assert nuages.hooks.installed() == ("celery",), nuages.hooks.installed()
+""",
+        OTEL_PYTHON_DJANGO_INSTRUMENT="False",
+    )
+
+
+def test_giving_way_does_not_wait_for_a_dead_receiver(run_python: Any, tmp_path: Any) -> None:
+    import socket
+
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(1)
+        run_python(
+            """
+import nuages.auto, os, faulthandler
+from opentelemetry import trace
+trace.get_tracer("x").start_span("a").end()
+faulthandler.dump_traceback_later(4, exit=True)
+from opentelemetry.sdk.trace import TracerProvider
+trace.set_tracer_provider(TracerProvider())
+os._exit(0)
+""",
+            OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{silent.getsockname()[1]}",
+        )
+
+
 def test_hooks_none_leaves_official_instrumentors_alone(run_python: Any, tmp_path: Any) -> None:
     package = tmp_path / "site" / "opentelemetry" / "instrumentation" / "django"
     package.mkdir(parents=True)

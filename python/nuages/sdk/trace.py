@@ -232,7 +232,7 @@ class TracerProvider(OfficialTracerProvider):  # type: ignore[misc]
         return adopted
 
     def hand_over(self, other: Any) -> None:
-        """Gives way to another provider: the tracers that were taken from this one make its spans from now on; what is queued is sent."""
+        """Gives way to another provider: the tracers that were taken from this one make its spans from now on."""
         for scope, tracer in list(self.__dict__.get("_native_tracers", {}).items()):
             attributes = getattr(scope, "attributes", None) or None
             if isinstance(other, TracerProvider) and not other._disabled:
@@ -241,7 +241,6 @@ class TracerProvider(OfficialTracerProvider):  # type: ignore[misc]
             else:
                 theirs = other.get_tracer(scope.name, scope.version, scope.schema_url, attributes)
                 tracer.start_span, tracer.start_as_current_span = theirs.start_span, theirs.start_as_current_span
-        self.shutdown()
 
     # ---- the native half
 
