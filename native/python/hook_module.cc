@@ -188,7 +188,6 @@ PyObject* item_of(PyObject* dict, const char* name) noexcept {
 
 void hook_failed(Hooks& hooks, std::string_view place) noexcept {
   ++hooks.failures;
-
   PyObject *type = nullptr, *value = nullptr, *traceback = nullptr;
   PyErr_Fetch(&type, &value, &traceback);
   PyErr_NormalizeException(&type, &value, &traceback);
@@ -205,6 +204,7 @@ void hook_failed(Hooks& hooks, std::string_view place) noexcept {
     }
     log(LogLevel::kError, "hooks", text);
   } catch (...) {
+    hooks.logged.clear();  // out of memory: the count above is all that is kept
   }
 }
 

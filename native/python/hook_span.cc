@@ -114,9 +114,7 @@ PyObject* make_span_template(PyObject* /*module*/, PyObject* arguments) {
       shape->methods.emplace_back(Utf8(key).view(), Ref::share(value));
     }
   }
-  PyObject* capsule = PyCapsule_New(shape.get(), kCapsuleName, destroy_template);
-  if (capsule != nullptr) shape.release();
-  return capsule;
+  return hand_over(std::move(shape), kCapsuleName, destroy_template);
 }
 
 bool CallSpan::start(PyObject* scope, const SpanSpec& spec) noexcept {
@@ -349,9 +347,7 @@ PyObject* enter_span(PyObject* module, PyObject* capsule) {
   spec.name = shape->name;
   spec.attributes = shape->attributes;
   if (!span->start(hooks.n_django.get(), spec)) Py_RETURN_NONE;
-  PyObject* opened = PyCapsule_New(span.get(), kOpenName, destroy_open);
-  if (opened != nullptr) span.release();
-  return opened;
+  return hand_over(std::move(span), kOpenName, destroy_open);
 }
 
 // leave_span(opaque, exception or None, share)

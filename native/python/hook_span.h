@@ -33,6 +33,7 @@ const SpanTemplate* span_template(PyObject* capsule) noexcept;
 class CallSpan {
  public:
   explicit CallSpan(Hooks& hooks) noexcept : hooks_(hooks) {}
+  ~CallSpan() { finish(Py_None); }
   CallSpan(const CallSpan&) = delete;
   CallSpan& operator=(const CallSpan&) = delete;
 

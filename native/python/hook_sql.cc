@@ -17,7 +17,7 @@ using trace::int_value;
 using trace::text_value;
 
 constexpr const char* kCapsuleName = "nuages.database";
-constexpr size_t kMaxStatementBytes = 32 * 1024;
+constexpr size_t kMaxStatementBytes = size_t{32} * 1024;
 
 void destroy_info(PyObject* capsule) {
   auto* info = static_cast<DatabaseInfo*>(PyCapsule_GetPointer(capsule, kCapsuleName));
@@ -63,9 +63,7 @@ Ref read_info(Hooks& hooks, PyObject* connection, PyObject* settings) {
   }
   info->name_object = item_of(settings, hooks.n_database_name.get());
   Py_XINCREF(info->name_object);
-  Ref capsule = Ref::take(PyCapsule_New(info.get(), kCapsuleName, destroy_info));
-  if (capsule) info.release();
-  return capsule;
+  return Ref::take(hand_over(std::move(info), kCapsuleName, destroy_info));
 }
 
 // Attributes of one query in a fixed array: at most 16.

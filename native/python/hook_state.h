@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <unordered_set>
@@ -77,6 +78,15 @@ class SavedException {
 Ref attribute_of(PyObject* object, PyObject* name) noexcept;
 PyObject* item_of(PyObject* dict, PyObject* name) noexcept;    // borrowed
 PyObject* item_of(PyObject* dict, const char* name) noexcept;  // borrowed
+
+// A capsule that owns the object from now on; null with a Python error (and the object gone).
+template <typename T>
+PyObject* hand_over(std::unique_ptr<T> object, const char* name, PyCapsule_Destructor destructor) {
+  T* owned = object.release();
+  PyObject* capsule = PyCapsule_New(owned, name, destructor);
+  if (capsule == nullptr) delete owned;
+  return capsule;
+}
 
 // Something in a hook itself went wrong at `place`: counted, logged the first time, and a Python
 // error that is set is cleared. The application never notices.

@@ -74,14 +74,10 @@ Ref start_block(Hooks& hooks, PyObject* connection) {
   spec.name = "transaction.atomic";
   spec.attributes = attributes;
   if (!span->start(hooks.n_db.get(), spec)) return Ref::share(Py_None);
-  Ref capsule = Ref::take(PyCapsule_New(span.get(), kCapsuleName, destroy_span));
-  if (!capsule) {
-    PyErr_Clear();
-    span->finish(Py_None);
-    return Ref::share(Py_None);
-  }
-  span.release();
-  return capsule;
+  Ref capsule = Ref::take(hand_over(std::move(span), kCapsuleName, destroy_span));
+  if (capsule) return capsule;
+  PyErr_Clear();
+  return Ref::share(Py_None);
 }
 
 }  // namespace
