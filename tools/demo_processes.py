@@ -105,7 +105,8 @@ class Process:
         deadline = time.monotonic() + timeout
         with self._changed:
             while True:
-                matches = [match for line in self._lines if (match := regex.search(line))]
+                # several in one line, too: lines of processes that share an output can run together
+                matches = [match for line in self._lines for match in regex.finditer(line)]
                 if len(matches) >= count:
                     return matches[:count]
                 if self._ended and self._all_read:

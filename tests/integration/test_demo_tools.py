@@ -61,6 +61,7 @@ def test_waiting_for_a_line_ends_with_the_process_and_shows_its_last_words(tmp_p
     with ProcessSet(tmp_path) as processes:
         process = processes.start("brief", ["bash", "-c", "echo one; echo two >&2; exit 3"], dict(os.environ))
         assert process.wait_for("two")
+        assert [match.start() for match in process.wait_for("o", count=2)] == [0, 2]
         with pytest.raises(ProcessFailed, match="brief ended before it was ready"):
             process.wait_for("never", timeout=60)
         with pytest.raises(ProcessFailed, match="brief ended unexpectedly"):
