@@ -1,0 +1,142 @@
+"""What one span costs the server: CPU from received to stored on one core, and bytes on disk.
+
+nuages-server is pinned to one core; this program sends it OTLP/gRPC from another, as an application fleet would: traces of a Django request with
+its middleware, view, queries and template (bench/payload.py), ids and times new in every batch. Stored means that the write-ahead log is empty
+and a query counts every span sent. Variants (batch size, gzip) take turns on servers of their own, so that each has its own disk figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import os
+import time
+from collections import deque
+from typing import Any
+
+import common
+import grpc
+from common import BenchError, Server, cpu_seconds, median, spread, table
+from payload import Template
+
+EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+SERVER_CORE = 0
+IN_FLIGHT = 4
+LISTED = [("batch 512", 512, False), ("batch 512, gzip", 512, True), ("batch 4096", 4096, False)]
+
+
+class Variant:
+    def __init__(self, name: str, spans: int, compressed: bool, server: Server) -> None:
+        self.name = name
+        self.compressed = compressed
+        self.server = server
+        self.template = Template(spans)
+        self.sent = 0
+        self.cpu: list[float] = []  # seconds a span, by round
+        self.rate: list[float] = []  # spans acknowledged a second of wall time
+        channel = grpc.insecure_channel(server.grpc, options=[("grpc.max_send_message_length", 64 << 20)])
+        self._export = channel.unary_unary(EXPORT)
+
+    def round(self, spans: int) -> None:
+        batches = max(1, spans // self.template.spans)
+        compression = grpc.Compression.Gzip if self.compressed else grpc.Compression.NoCompression
+        # made beforehand: the sender must not be what is measured
+        bodies = [self.template.fill() for _ in range(batches)]
+        pid = self.server.process.pid
+        cpu = cpu_seconds(pid)
+        begin = time.perf_counter()
+        waiting: deque[Any] = deque()
+        for body in bodies:
+            while len(waiting) >= IN_FLIGHT:
+                check(waiting.popleft().result())
+            waiting.append(self._export.future(body, timeout=60, compression=compression))
+        while waiting:
+            check(waiting.popleft().result())
+        elapsed = time.perf_counter() - begin
+        self.sent += batches * self.template.spans
+        common.wait_until(self.server.drained, "the server stored everything", interval=0.02)
+        used = cpu_seconds(pid) - cpu
+        self.cpu.append(used / (batches * self.template.spans))
+        self.rate.append(batches * self.template.spans / elapsed)
+
+    def check_all_stored(self) -> None:
+        stored = sum(self.server.stored().values())
+        if stored != self.sent:
+            raise BenchError(f"{self.name}: {self.sent} spans were acknowledged, {stored} are in the store")
+
+
+def check(answer: bytes) -> None:
+    if answer:  # a partial success names rejected spans
+        raise BenchError(f"the server rejected spans: {answer!r}")
+
+
+def program() -> None:
+    parser = argparse.ArgumentParser(description="nuages-server: CPU and bytes per span stored.")
+    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--spans", type=int, default=200_000, help="per variant and round")
+    parser.add_argument("--settle", type=float, default=20, help="seconds for merges before the last disk figure")
+    options = parser.parse_args()
+    cores = sorted(os.sched_getaffinity(0))
+    core = SERVER_CORE if len(cores) > 1 else None
+    facts = common.machine_facts([f"grpcio {grpc.__version__} as the sender"])
+    with common.scratch() as (folder, processes):
+        variants = []
+        for name, spans, compressed in LISTED:
+            own = folder / name.replace(" ", "-")
+            own.mkdir()
+            variants.append(Variant(name, spans, compressed, Server(processes, own, core)))
+        if core is not None:
+            os.sched_setaffinity(0, set(cores) - {core})
+        print(facts)
+        print(
+            f"server    {variants[0].server.get('/api/v1/status')['version']}, store {variants[0].server.get('/api/v1/status')['store']['version']}"
+        )
+        example = variants[0].template.fill()
+        print(
+            f"span      {len(example) / variants[0].template.spans:.0f} bytes as OTLP protobuf, {len(gzip.compress(example, 6)) / variants[0].template.spans:.0f} gzipped"
+        )
+        print(f"run       {options.rounds} rounds of {options.spans} spans per variant\n", flush=True)
+        for variant in variants:
+            variant.round(options.spans // 4)  # warm: tables, caches, allocator
+            variant.cpu.clear()
+            variant.rate.clear()
+        for _ in range(options.rounds):
+            for variant in variants:
+                variant.round(options.spans)
+        fresh = {variant.name: common.disk_bytes(variant.server.data) / variant.sent for variant in variants}
+        before = {variant.name: cpu_seconds(variant.server.process.pid) for variant in variants}
+        time.sleep(options.settle)
+        rows = []
+        for variant in variants:
+            variant.check_all_stored()
+            later = cpu_seconds(variant.server.process.pid) - before[variant.name]
+            memory = common.memory_bytes(variant.server.process.pid)
+            rows.append(
+                [
+                    variant.name,
+                    spread(variant.cpu, 1e6),
+                    f"{1 / median(variant.cpu):,.0f}",
+                    spread(variant.rate, 1e-3, 0),
+                    f"{fresh[variant.name]:.1f}",
+                    f"{common.disk_bytes(variant.server.data) / variant.sent:.1f}",
+                    f"{later:.1f}",
+                    f"{memory['rss'] / 2**20:.0f}",
+                ]
+            )
+        header = (
+            "variant",
+            "CPU us/span [quartiles]",
+            "spans/s of one core",
+            "thousand spans/s acknowledged",
+            "bytes/span on disk",
+            "after merges",
+            "CPU s of merges",
+            "RSS MiB",
+        )
+        print(table(header, rows))
+        total = sum(variant.sent for variant in variants)
+        print(f"\nall {total} spans acknowledged are in the stores")
+
+
+if __name__ == "__main__":
+    common.main(program)
