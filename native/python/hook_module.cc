@@ -237,7 +237,8 @@ int register_hooks(PyObject* module, ModuleState& state) noexcept {
   hooks->request_var = Ref::take(PyContextVar_New("nuages_request", Py_None));
   hooks->routes = Ref::take(PyDict_New());
   if (!hooks->request_var || !hooks->routes || !add_function_type(module, *hooks) ||
-      !add_request_types(module, *hooks) || PyModule_AddFunctions(module, functions) < 0) {
+      !add_request_type(module, *hooks) || !add_stream_type(module, *hooks) ||
+      PyModule_AddFunctions(module, functions) < 0) {
     return -1;
   }
   state.hooks = std::move(hooks);

@@ -18,14 +18,6 @@ SpanObject* span_of(const RequestObject& request) noexcept {
   return reinterpret_cast<SpanObject*>(request.span->get());
 }
 
-bool known_method(std::string_view method) noexcept {
-  for (const std::string_view known :
-       {"GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY", "TRACE", "CONNECT"}) {
-    if (method == known) return true;
-  }
-  return false;
-}
-
 struct RequestFacts {
   std::string method, path, target, scheme, host, url;
 };
@@ -107,16 +99,6 @@ Ref new_request(Hooks& hooks, Ref span, bool recording) {
   request.previous = new Ref();
   request.recording = recording;
   return Ref::take(object);
-}
-
-void call_user_hook(Hooks& hooks, PyObject* name, PyObject* span, PyObject* request,
-                    PyObject* response) noexcept {
-  PyObject* user = item_of(hooks.options.get(), name);
-  if (user == nullptr || user == Py_None) return;
-  const Ref kept = Ref::share(user);
-  const Ref done = Ref::take(PyObject_CallFunctionObjArgs(user, span, request, response, nullptr));
-  if (!done)
-    hook_failed(hooks, response == nullptr ? "calling request_hook" : "calling response_hook");
 }
 
 Ref start(Hooks& hooks, PyObject* environ, PyObject* http_request) {
@@ -220,83 +202,6 @@ PyType_Spec request_spec = {"nuages._native.Request", sizeof(RequestObject), 0,
                             Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | kNoConstructor,
                             request_slots};
 
-// ---- a streaming body: each step runs with the request's span current
-
-struct StreamObject {
-  PyObject_HEAD RequestObject* request;  // owned
-  PyObject* inner;                       // owned iterator
-};
-
-PyObject* stream_next(PyObject* self) {
-  auto& stream = *reinterpret_cast<StreamObject*>(self);
-  Hooks& hooks = *stream.request->hooks;
-  Activation activation;
-  activate(hooks.module, stream.request->span->get(), activation);
-  PyObject* item = Py_TYPE(stream.inner)->tp_iternext(stream.inner);
-  deactivate(hooks.module, activation);
-  if (item == nullptr && PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_StopIteration)) {
-    SavedException saved;
-    request_failed(*stream.request, saved.value());
-  }
-  return item;
-}
-
-PyObject* stream_iter(PyObject* self) {
-  Py_INCREF(self);
-  return self;
-}
-
-int stream_traverse(PyObject* self, visitproc visit, void* arg) {
-  auto& stream = *reinterpret_cast<StreamObject*>(self);
-  Py_VISIT(Py_TYPE(self));
-  Py_VISIT(reinterpret_cast<PyObject*>(stream.request));
-  Py_VISIT(stream.inner);
-  return 0;
-}
-
-void stream_dealloc(PyObject* self) {
-  auto& stream = *reinterpret_cast<StreamObject*>(self);
-  PyTypeObject* type = Py_TYPE(self);
-  PyObject_GC_UnTrack(self);
-  Py_CLEAR(stream.inner);
-  Py_CLEAR(stream.request);
-  type->tp_free(self);
-  Py_DECREF(type);
-}
-
-PyType_Slot stream_slots[] = {
-    {Py_tp_dealloc, reinterpret_cast<void*>(stream_dealloc)},
-    {Py_tp_traverse, reinterpret_cast<void*>(stream_traverse)},
-    {Py_tp_iter, reinterpret_cast<void*>(stream_iter)},
-    {Py_tp_iternext, reinterpret_cast<void*>(stream_next)},
-    {0, nullptr},
-};
-PyType_Spec stream_spec = {"nuages._native.Stream", sizeof(StreamObject), 0,
-                           Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | kNoConstructor, stream_slots};
-
-// response._iterator is where StreamingHttpResponse keeps the body it was given.
-void wrap_stream(RequestObject& request, PyObject* response) noexcept {
-  Hooks& hooks = *request.hooks;
-  const Ref streaming = attribute_of(response, hooks.n_streaming.get());
-  const Ref is_async = attribute_of(response, hooks.n_is_async.get());
-  if (!streaming || streaming.get() != Py_True || (is_async && is_async.get() == Py_True)) return;
-  Ref inner = attribute_of(response, hooks.n_iterator.get());
-  if (!inner || Py_TYPE(inner.get())->tp_iternext == nullptr) return;
-  PyObject* object = hooks.stream_type->tp_alloc(hooks.stream_type, 0);
-  if (object == nullptr) {
-    hook_failed(hooks, "following a streaming response");
-    return;
-  }
-  auto& stream = *reinterpret_cast<StreamObject*>(object);
-  Py_INCREF(reinterpret_cast<PyObject*>(&request));
-  stream.request = &request;
-  stream.inner = inner.release();
-  const Ref wrapper = Ref::take(object);
-  if (PyObject_SetAttr(response, hooks.n_iterator.get(), wrapper.get()) < 0) {
-    hook_failed(hooks, "following a streaming response");
-  }
-}
-
 bool attach_closer(RequestObject& request, PyObject* response) noexcept {
   const Ref closers = attribute_of(response, request.hooks->n_resource_closers.get());
   if (!closers || !PyList_Check(closers.get())) return false;
@@ -308,6 +213,24 @@ bool attach_closer(RequestObject& request, PyObject* response) noexcept {
 }
 
 }  // namespace
+
+bool known_method(std::string_view method) noexcept {
+  for (const std::string_view known :
+       {"GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY", "TRACE", "CONNECT"}) {
+    if (method == known) return true;
+  }
+  return false;
+}
+
+void call_user_hook(Hooks& hooks, PyObject* name, PyObject* span, PyObject* request,
+                    PyObject* response) noexcept {
+  PyObject* user = item_of(hooks.options.get(), name);
+  if (user == nullptr || user == Py_None) return;
+  const Ref kept = Ref::share(user);
+  const Ref done = Ref::take(PyObject_CallFunctionObjArgs(user, span, request, response, nullptr));
+  if (!done)
+    hook_failed(hooks, response == nullptr ? "calling request_hook" : "calling response_hook");
+}
 
 std::string environ_text(PyObject* environ, const char* key) {
   PyObject* value = item_of(environ, key);
@@ -420,117 +343,10 @@ void close_request(RequestObject& request) noexcept {
   end_span(span_of(request));
 }
 
-PyObject* handle_wsgi(HookFunction& hook, const HookCall& call) {
-  Hooks& hooks = *hook.hooks;
-  const Ref made = begin_request(hooks, call.argument(1, "environ"), nullptr);
-  PyObject* result = call_original(hook, call);
-  if (!made) return result;
-  auto& request = *reinterpret_cast<RequestObject*>(made.get());
-  leave_request(request);
-  SavedException saved;
-  if (result == nullptr) {
-    request_failed(request, saved.value());
-    close_request(request);
-  } else if (!request.attached) {
-    request_answered(request, nullptr, result);  // a handler with its own get_response()
-    if (!request.attached) close_request(request);
-  }
-  return result;
-}
-
-PyObject* handle_get_response(HookFunction& hook, const HookCall& call) {
-  Hooks& hooks = *hook.hooks;
-  PyObject* http_request = call.argument(1, "request");
-  if (http_request == nullptr) return call_original(hook, call);
-  RequestObject* open = current_request(hooks);
-  const bool ours = open != nullptr && !open->answering;
-  Ref made;
-  if (ours) {
-    made = Ref::share(reinterpret_cast<PyObject*>(open));
-  } else {
-    const Ref environ = attribute_of(http_request, hooks.n_meta.get());
-    made = begin_request(hooks, environ.get(), http_request);
-  }
-  if (!made) return call_original(hook, call);
-  auto& request = *reinterpret_cast<RequestObject*>(made.get());
-  request.answering = true;
-  if (request.recording) {
-    call_user_hook(hooks, hooks.n_request_hook.get(), request.span->get(), http_request, nullptr);
-  }
-  PyObject* result = call_original(hook, call);
-  if (!ours) leave_request(request);
-  SavedException saved;
-  if (result != nullptr) {
-    request_answered(request, http_request, result);
-  } else if (!ours) {
-    request_failed(request, saved.value());
-  }
-  if (!ours && !request.attached) close_request(request);
-  return result;
-}
-
-// BaseHandler.resolve_request(request): the route names the span.
-PyObject* handle_resolve(HookFunction& hook, const HookCall& call) {
-  PyObject* match = call_original(hook, call);
-  Hooks& hooks = *hook.hooks;
-  SpanObject* span = match == nullptr ? nullptr : request_span(hooks);
-  if (span == nullptr || !hooks.route_name) return match;
-  const Ref route = attribute_of(match, hooks.n_route.get());
-  if (!route || !PyUnicode_Check(route.get())) return match;
-  Ref normal = Ref::share(item_of(hooks.routes.get(), route.get()));
-  if (!normal) {
-    normal = Ref::take(PyObject_CallOneArg(hooks.route_name.get(), route.get()));
-    if (!normal || PyDict_SetItem(hooks.routes.get(), route.get(), normal.get()) < 0) {
-      hook_failed(hooks, "reading a route");
-      return match;
-    }
-  }
-  const Utf8 text(normal.get());
-  std::string name;
-  span->span->read([&](const trace::RecordView& record) { name = record.name(); });
-  if (known_method(name) || name == "HTTP") {  // else the application has named it already
-    span->span->update_name(name.append(" ").append(text.view()));
-  }
-  span->span->set_attribute("http.route", text_value(text.view()));
-  return match;
-}
-
-// response_for_exception(request, exc): what Django makes a 500 of is the request's exception.
-PyObject* handle_exception_response(HookFunction& hook, const HookCall& call) {
-  PyObject* response = call_original(hook, call);
-  Hooks& hooks = *hook.hooks;
-  RequestObject* request = current_request(hooks);
-  PyObject* exception = call.argument(1, "exc");
-  if (request == nullptr || response == nullptr || exception == nullptr) return response;
-  const Ref status = attribute_of(response, hooks.n_status_code.get());
-  const long code = status && PyLong_Check(status.get()) ? PyLong_AsLong(status.get()) : 0;
-  if (code >= 500) request_failed(*request, exception);
-  return response;
-}
-
-PyObject* begin_request_span(PyObject* module, PyObject* http_request) {
-  ModuleState* state = module_state(module);
-  if (state == nullptr || !state->hooks) return nullptr;
-  auto& hooks = static_cast<Hooks&>(*state->hooks);
-  RequestObject* open = current_request(hooks);
-  if (open != nullptr && !open->answering) Py_RETURN_NONE;
-  const Ref environ = attribute_of(http_request, hooks.n_meta.get());
-  Ref made = begin_request(hooks, environ.get(), http_request);
-  if (!made) Py_RETURN_NONE;
-  auto& request = *reinterpret_cast<RequestObject*>(made.get());
-  request.answering = true;
-  if (request.recording) {
-    call_user_hook(hooks, hooks.n_request_hook.get(), request.span->get(), http_request, nullptr);
-  }
-  return made.release();
-}
-
-bool add_request_types(PyObject* module, Hooks& hooks) noexcept {
-  PyObject* request = PyType_FromModuleAndSpec(module, &request_spec, nullptr);
-  PyObject* stream = PyType_FromModuleAndSpec(module, &stream_spec, nullptr);
-  hooks.request_type = reinterpret_cast<PyTypeObject*>(request);
-  hooks.stream_type = reinterpret_cast<PyTypeObject*>(stream);
-  return request != nullptr && stream != nullptr;
+bool add_request_type(PyObject* module, Hooks& hooks) noexcept {
+  PyObject* type = PyType_FromModuleAndSpec(module, &request_spec, nullptr);
+  hooks.request_type = reinterpret_cast<PyTypeObject*>(type);
+  return type != nullptr;
 }
 
 }  // namespace nuages::python

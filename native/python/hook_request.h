@@ -41,6 +41,16 @@ void close_request(RequestObject& request) noexcept;
 // The request being served in this context; null when there is none (borrowed under the GIL).
 RequestObject* current_request(Hooks& hooks) noexcept;
 
+// Runs request_hook or response_hook (`response` null: the first); its exception is swallowed.
+void call_user_hook(Hooks& hooks, PyObject* name, PyObject* span, PyObject* request,
+                    PyObject* response) noexcept;
+
+// Follows the body of a StreamingHttpResponse: response._iterator becomes one of ours.
+void wrap_stream(RequestObject& request, PyObject* response) noexcept;
+
+// A method of HTTP that may be part of a span's name.
+bool known_method(std::string_view method) noexcept;
+
 // `environ` strings are bytes decoded as Latin-1 (PEP 3333); this gives their UTF-8.
 std::string environ_text(PyObject* environ, const char* key);
 

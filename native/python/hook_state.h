@@ -131,7 +131,8 @@ PyObject* handle_around(HookFunction& hook, const HookCall& call);
 
 // Module functions and types of the single files, added by register_hooks().
 bool add_function_type(PyObject* module, Hooks& hooks) noexcept;
-bool add_request_types(PyObject* module, Hooks& hooks) noexcept;
+bool add_request_type(PyObject* module, Hooks& hooks) noexcept;
+bool add_stream_type(PyObject* module, Hooks& hooks) noexcept;
 PyObject* make_span_template(PyObject* module, PyObject* arguments);
 PyObject* enter_span(PyObject* module, PyObject* capsule);
 PyObject* leave_span(PyObject* module, PyObject* arguments);

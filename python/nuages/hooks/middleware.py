@@ -125,7 +125,7 @@ def _async_shim(target: Any, shape: Any) -> Any:
     async def traced(*args: Any, **kwargs: Any) -> Any:
         if not _active:
             return await target(*args, **kwargs)
-        with support.span(shape):
+        with support.span(shape, share=True):
             return await target(*args, **kwargs)
 
     for method in _HOOKS:
