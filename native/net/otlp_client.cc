@@ -28,7 +28,7 @@ using Slist = std::unique_ptr<curl_slist, SlistFree>;
 
 void append(Slist& list, const std::string& line) {
   if (curl_slist* longer = curl_slist_append(list.get(), line.c_str())) {
-    list.release();
+    [[maybe_unused]] curl_slist* same = list.release();  // the longer list holds it
     list.reset(longer);
   }
 }
@@ -151,7 +151,9 @@ Slist OtlpClient::State::headers(uint64_t timeout_ms) const {
     if (config.gzip) append(list, "Content-Encoding: gzip");
   }
   for (const auto& [name, value] : config.headers) {
-    append(list, value.empty() ? name + ";" : name + ": " + value);
+    std::string line = name;
+    line.append(value.empty() ? ";" : ": ").append(value);
+    append(list, line);
   }
   return list;
 }

@@ -3,13 +3,14 @@
 #include <algorithm>
 #include <bit>
 #include <mutex>
+#include <new>
 
 #include "base/clock.h"
 
 namespace nuages::trace {
 namespace {
 
-constexpr uint32_t kFirstSlots = 16;
+constexpr size_t kFirstSlots = 16;
 constexpr uint32_t kFirstRepeatWithSite = 3;
 // A trace this old takes the wall clock again: the two clocks may have parted (suspend, a step).
 constexpr uint64_t kMaxAnchorAge = 600ULL * 1'000'000'000ULL;
@@ -37,7 +38,9 @@ LocalRoot::LocalRoot() noexcept {
   }
 }
 
-Ref<LocalRoot> LocalRoot::create() noexcept { return Ref<LocalRoot>::adopt(new LocalRoot); }
+Ref<LocalRoot> LocalRoot::create() noexcept {
+  return Ref<LocalRoot>::adopt(new (std::nothrow) LocalRoot);
+}
 
 uint64_t LocalRoot::wall_at(uint64_t steady) const noexcept {
   const uint64_t age = steady - anchor_steady_;
@@ -65,7 +68,7 @@ LocalRoot::Slot* LocalRoot::find(uint64_t alias, uint64_t fingerprint, bool inse
       if (slots_[at].fingerprint == fingerprint && slots_[at].alias == alias) return &slots_[at];
     }
     if (!insert || used_ == kMaxStatements) return nullptr;
-    if (used_ * 2 < slots_.size()) {
+    if (used_ * size_t{2} < slots_.size()) {
       ++used_;
       slots_[at].alias = alias;
       slots_[at].fingerprint = fingerprint;
@@ -76,7 +79,7 @@ LocalRoot::Slot* LocalRoot::find(uint64_t alias, uint64_t fingerprint, bool inse
 }
 
 void LocalRoot::grow() noexcept {
-  std::vector<Slot> old(slots_.size() * 2);
+  std::vector<Slot> old(slots_.size() * size_t{2});
   old.swap(slots_);
   const size_t mask = slots_.size() - 1;
   for (Slot& slot : old) {

@@ -64,7 +64,7 @@ class LocalRoot : public RefCounted<LocalRoot> {
   static constexpr uint32_t kMaxCallSites = 4;
   static constexpr uint32_t kDefaultThreshold = 5;
 
-  static Ref<LocalRoot> create() noexcept;
+  static Ref<LocalRoot> create() noexcept;  // null: out of memory
 
   // `alias` is any hash of the database alias. `statement` is copied on its second execution.
   QueryCount count_query(uint64_t alias, uint64_t fingerprint, uint64_t duration_ns,

@@ -17,9 +17,6 @@ namespace nuages::trace {
 template <typename T>
 class RefCounted {
  public:
-  RefCounted(const RefCounted&) = delete;
-  RefCounted& operator=(const RefCounted&) = delete;
-
   void add_ref() const noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
   void release() const noexcept {
     if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
@@ -33,11 +30,15 @@ class RefCounted {
   }
 
  protected:
-  RefCounted() noexcept = default;
-  ~RefCounted() = default;
   void reset_references() noexcept { references_.store(1, std::memory_order_relaxed); }
 
  private:
+  friend T;
+  RefCounted() noexcept = default;
+  RefCounted(const RefCounted&) = delete;
+  RefCounted& operator=(const RefCounted&) = delete;
+  ~RefCounted() = default;
+
   mutable std::atomic<uint32_t> references_{1};
 };
 

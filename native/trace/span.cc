@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <mutex>
+#include <new>
 
 #include "base/clock.h"
 #include "trace/id_generator.h"
@@ -20,6 +21,9 @@ constexpr uint32_t kMinSqueeze = 4096;
 constexpr uint32_t kRemoteKnown = 0x100;  // OTLP: whether the context is remote is known ...
 constexpr uint32_t kIsRemote = 0x200;     // ... and it is
 
+constexpr char kEmptyRecord[sizeof(RecordHeader)] = {};
+constexpr std::string_view kNoRecord(kEmptyRecord, sizeof kEmptyRecord);
+
 }  // namespace
 
 // Free spans of one thread. Trivial, so that it may be used until the thread's very end; PoolGuard
@@ -27,7 +31,7 @@ constexpr uint32_t kIsRemote = 0x200;     // ... and it is
 class SpanPool {
  public:
   static Span* take() noexcept {
-    if (t_head == nullptr) return new Span;
+    if (t_head == nullptr) return new (std::nothrow) Span;
     Span* span = t_head;
     t_head = span->next_free_;
     --t_count;
@@ -98,9 +102,10 @@ SpanRef Span::start(const StartOptions& options) noexcept {
   }
   const bool is_root = !root;
   if (is_root) root = LocalRoot::create();
-  if (!root->reserve_span()) return {};
+  if (!root || !root->reserve_span()) return {};
 
   SpanRef ref = SpanRef::adopt(SpanPool::take());
+  if (!ref || !ref->have_buffer()) return {};  // out of memory
   Span& span = *ref;
   span.root_ = std::move(root);
   span.is_local_root_ = is_root;
@@ -135,7 +140,6 @@ SpanRef Span::start(const StartOptions& options) noexcept {
   span.status_message_.clear();
   span.end_ns_ = 0;
   span.name_ = options.name;
-  span.size_ = sizeof(RecordHeader);
   span.dead_ = 0;
   span.attributes_ = span.events_ = span.links_ = 0;
   span.dropped_attributes_ = span.dropped_events_ = span.dropped_links_ = 0;
@@ -305,6 +309,11 @@ void Span::publish(RecordSink& sink) const noexcept {
 
 // --- the log of entries; lock_ is held ---
 
+bool Span::have_buffer() noexcept {
+  size_ = sizeof(RecordHeader);
+  return append(0) != nullptr;
+}
+
 char* Span::append(size_t size) noexcept {
   if (size_t{size_} + size > capacity_) {  // a new buffer has no capacity at all
     if (size > kMaxRecordBytes - size_) return nullptr;
@@ -414,8 +423,6 @@ char* Span::find_attribute(std::string_view key) noexcept {
 
 // Whether one more entry may be appended, after dropping the oldest one if the limit asks for it.
 bool Span::make_room(EntryType type, uint32_t limit, uint32_t& count, uint32_t& dropped) noexcept {
-  // Adding the first entry: from here on the buffer exists.
-  if (buffer_ == nullptr && append(0) == nullptr) return false;
   if (dead_ > kMinSqueeze && dead_ > size_ / 2) squeeze();
   if (count < limit) return true;
   ++dropped;
@@ -455,6 +462,7 @@ std::string_view Span::finish_record() noexcept {
   std::string_view state = context_.trace_state_text();
   char* tail = append(name.size() + message.size() + state.size() + sizeof header);
   if (tail == nullptr) {
+    if (buffer_ == nullptr) return kNoRecord;  // never: start() made it
     // Larger than a record may be: the log stays, the strings go.
     name = message = state = {};
     tail = buffer_ + size_;

@@ -59,8 +59,8 @@ struct StartOptions {
 
 class Span : public RefCounted<Span> {
  public:
-  // Null when the local trace already has LocalRoot::kMaxSpans spans (counted there): the caller
-  // goes on with a non-recording span that carries the parent's context.
+  // Null when the local trace already has LocalRoot::kMaxSpans spans (counted there) or memory is
+  // out: the caller goes on with a non-recording span that carries the parent's context.
   static SpanRef start(const StartOptions& options) noexcept;
 
   // Immutable after start: no lock needed.
@@ -132,6 +132,7 @@ class Span : public RefCounted<Span> {
   bool own_process() const noexcept;  // no lock
   bool lock_for_reading() const noexcept;
   uint64_t now() const noexcept;
+  bool have_buffer() noexcept;
   char* append(size_t size) noexcept;  // room behind the log; null: too large
   void put_attribute(std::string_view key, const ValueView& value) noexcept;
   void put_event(std::string_view name, uint64_t time_ns,
