@@ -38,7 +38,8 @@ class ValueHolder {
 
 class AttributeList {
  public:
-  AttributeList(ModuleState& state, uint32_t max_length = trace::SpanLimits::kUnlimited) noexcept
+  explicit AttributeList(ModuleState& state,
+                         uint32_t max_length = trace::SpanLimits::kUnlimited) noexcept
       : state_(state), max_length_(max_length) {}
 
   bool add(PyObject* key, PyObject* value) noexcept;

@@ -109,8 +109,7 @@ PyObject* manager_call(PyObject* self, PyObject* args, PyObject* kwargs) {
 
 PyMethodDef kMethods[] = {
     {"__enter__", manager_enter, METH_NOARGS, nullptr},
-    {"__exit__", reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(manager_exit)),
-     METH_FASTCALL, nullptr},
+    {"__exit__", method(manager_exit), METH_FASTCALL, nullptr},
     {"_recreate", manager_recreate, METH_NOARGS, "A fresh manager with the same arguments."},
     {}};
 PyType_Slot kSlots[] = {{Py_tp_dealloc, reinterpret_cast<void*>(manager_dealloc)},

@@ -153,8 +153,8 @@ PyObject* py_set_log_level(PyObject*, PyObject* level) {
 }
 
 PyMethodDef kFunctions[] = {
-    {"configure", reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(configure)),
-     METH_VARARGS | METH_KEYWORDS, "Hands over the Python side; nuages.sdk.trace calls it once."},
+    {"configure", method(configure), METH_VARARGS | METH_KEYWORDS,
+     "Hands over the Python side; nuages.sdk.trace calls it once."},
     {"forget_hook_tracers", forget_hook_tracers, METH_NOARGS, "After the provider has changed."},
     {"hook_tracer", py_hook_tracer, METH_O, "The Tracer for a hook's scope, or None."},
     {"current_span", py_current_span, METH_NOARGS, "The current recording span of ours, or None."},
@@ -246,4 +246,5 @@ ModuleState* module_state(PyObject* module) noexcept {
 
 }  // namespace nuages::python
 
+// NOLINTNEXTLINE(bugprone-reserved-identifier): the name CPython looks up
 PyMODINIT_FUNC PyInit__native() { return PyModuleDef_Init(&nuages::python::kModule); }

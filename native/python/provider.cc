@@ -166,17 +166,13 @@ PyObject* provider_set_enabled(PyObject* self, PyObject* value) {
   Py_RETURN_NONE;
 }
 
-PyCFunction fast(PyObject* (*function)(PyObject*, PyObject* const*, Py_ssize_t)) {
-  return reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(function));
-}
-
 PyMethodDef kProviderMethods[] = {
     {"set_sampler", provider_set_sampler, METH_VARARGS,
      "(None, parent_based, five rates) for a native sampler, (sampler) for a Python one."},
     {"set_id_generator", provider_set_id_generator, METH_VARARGS, "(generator or None, random)"},
-    {"set_limits", fast(provider_set_limits), METH_FASTCALL, "Seven limits; None: unlimited."},
+    {"set_limits", method(provider_set_limits), METH_FASTCALL, "Seven limits; None: unlimited."},
     {"set_resource", provider_set_resource, METH_O, "The SDK's Resource."},
-    {"set_processors", fast(provider_set_processors), METH_FASTCALL,
+    {"set_processors", method(provider_set_processors), METH_FASTCALL,
      "(on_start, on_ending, on_end, pipelines)"},
     {"set_enabled", provider_set_enabled, METH_O, "False: spans are no-ops."},
     {}};
@@ -193,7 +189,8 @@ PyType_Spec kProviderSpec = {"nuages._native.ProviderCore", sizeof(ProviderObjec
 
 bool run_callbacks(ModuleState& state, const Ref& callbacks, PyObject* span,
                    PyObject* parent_context, bool with_context) noexcept {
-  const Ref kept = callbacks;  // a processor may add another one, which replaces the tuple
+  // A processor may add another one, which replaces the tuple: hold this one.
+  const Ref kept = callbacks;  // NOLINT(performance-unnecessary-copy-initialization)
   if (!kept) return true;
   Ref keywords;
   if (with_context) keywords = Ref::take(PyTuple_Pack(1, state.s_parent_context.get()));

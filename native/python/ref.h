@@ -56,6 +56,12 @@ class ErrorGuard {
   PyObject* traceback_ = nullptr;
 };
 
+// A method of any calling convention as CPython's tables want it.
+template <typename F>
+PyCFunction method(F* function) noexcept {
+  return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function));
+}
+
 // UTF-8 of a str, valid as long as this object and the str. Lone surrogates become '?'; what is not
 // a str is shown by str(). Empty (and no Python error) when even that fails.
 class Utf8 {

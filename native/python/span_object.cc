@@ -2,6 +2,7 @@
 #include "python/span_object.h"
 
 #include <new>
+#include <optional>
 
 #include "python/args.h"
 #include "python/convert.h"
@@ -13,10 +14,6 @@ namespace nuages::python {
 namespace {
 
 SpanObject* self_of(PyObject* object) { return reinterpret_cast<SpanObject*>(object); }
-
-PyCFunction fast(PyObject* (*function)(PyObject*, PyObject* const*, Py_ssize_t, PyObject*)) {
-  return reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(function));
-}
 
 // A write that the core refused: said once in a while, but not for a span that a fork left behind.
 PyObject* refused(SpanObject* self, const char* what) {
@@ -206,18 +203,11 @@ PyObject* span_set_status(PyObject* self, PyObject* const* args, Py_ssize_t narg
     description = Ref::take(PyObject_GetAttr(values[0], state.s_description.get()));
     if (!code || !description) return nullptr;
   }
+  std::optional<Utf8> text;
+  if (description && PyUnicode_Check(description.get())) text.emplace(description.get());
   for (int i = 0; i < 3; ++i) {
     if (code.get() != state.status_codes[i].get()) continue;
-    std::string_view message;
-    const Ref kept = description;
-    if (kept && kept.get() != Py_None && PyUnicode_Check(kept.get())) {
-      const Utf8 text(kept.get());
-      message = text.view();
-      if (!span->span->set_status(static_cast<wire::StatusCode>(i), message)) {
-        return refused(span, "set_status()");
-      }
-      Py_RETURN_NONE;
-    }
+    const std::string_view message = text ? text->view() : std::string_view();
     if (!span->span->set_status(static_cast<wire::StatusCode>(i), message)) {
       return refused(span, "set_status()");
     }
@@ -289,25 +279,21 @@ PyObject* span_exit(PyObject* self, PyObject* const* args, Py_ssize_t nargs) {
   Py_RETURN_NONE;
 }
 
-PyCFunction fast_plain(PyObject* (*function)(PyObject*, PyObject* const*, Py_ssize_t)) {
-  return reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(function));
-}
-
 constexpr int kFast = METH_FASTCALL | METH_KEYWORDS;
 
 PyMethodDef kRecordingMethods[] = {
-    {"set_attribute", fast(span_set_attribute), kFast, "Sets one attribute."},
+    {"set_attribute", method(span_set_attribute), kFast, "Sets one attribute."},
     {"set_attributes", span_set_attributes, METH_O, "Sets the items of a mapping."},
-    {"add_event", fast(span_add_event), kFast, "Adds an event."},
-    {"add_link", fast(span_add_link), kFast, "Adds a link to another span."},
-    {"record_exception", fast(span_record_exception), kFast,
+    {"add_event", method(span_add_event), kFast, "Adds an event."},
+    {"add_link", method(span_add_link), kFast, "Adds a link to another span."},
+    {"record_exception", method(span_record_exception), kFast,
      "Adds an `exception` event, once per exception object."},
-    {"set_status", fast(span_set_status), kFast, "OK is final, UNSET is ignored."},
+    {"set_status", method(span_set_status), kFast, "OK is final, UNSET is ignored."},
     {"update_name", span_update_name, METH_O, "Renames the span."},
     {"is_recording", span_is_recording, METH_NOARGS, "Whether the span still takes data."},
-    {"end", fast(span_end), kFast, "Ends the span; only the first call counts."},
+    {"end", method(span_end), kFast, "Ends the span; only the first call counts."},
     {"__enter__", span_enter, METH_NOARGS, nullptr},
-    {"__exit__", fast_plain(span_exit), METH_FASTCALL, nullptr},
+    {"__exit__", method(span_exit), METH_FASTCALL, nullptr},
     {}};
 
 // ---- non-recording: the same methods do nothing
@@ -316,17 +302,17 @@ PyObject* nothing(PyObject*, PyObject* const*, Py_ssize_t, PyObject*) { Py_RETUR
 PyObject* nothing_one(PyObject*, PyObject*) { Py_RETURN_NONE; }
 PyObject* always_false(PyObject*, PyObject*) { Py_RETURN_FALSE; }
 
-PyMethodDef kBareMethods[] = {{"set_attribute", fast(nothing), kFast, nullptr},
+PyMethodDef kBareMethods[] = {{"set_attribute", method(nothing), kFast, nullptr},
                               {"set_attributes", nothing_one, METH_O, nullptr},
-                              {"add_event", fast(nothing), kFast, nullptr},
-                              {"add_link", fast(nothing), kFast, nullptr},
-                              {"record_exception", fast(nothing), kFast, nullptr},
-                              {"set_status", fast(nothing), kFast, nullptr},
+                              {"add_event", method(nothing), kFast, nullptr},
+                              {"add_link", method(nothing), kFast, nullptr},
+                              {"record_exception", method(nothing), kFast, nullptr},
+                              {"set_status", method(nothing), kFast, nullptr},
                               {"update_name", nothing_one, METH_O, nullptr},
                               {"is_recording", always_false, METH_NOARGS, nullptr},
-                              {"end", fast(nothing), kFast, nullptr},
+                              {"end", method(nothing), kFast, nullptr},
                               {"__enter__", span_enter, METH_NOARGS, nullptr},
-                              {"__exit__", fast(nothing), kFast, nullptr},
+                              {"__exit__", method(nothing), kFast, nullptr},
                               {}};
 
 PyObject* get_span_context(PyObject* self, PyObject*) {

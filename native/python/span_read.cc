@@ -242,10 +242,6 @@ PyObject* link_list(PyObject* module, PyObject* object) {
   return list.release();
 }
 
-PyCFunction fast(PyObject* (*function)(PyObject*, PyObject* const*, Py_ssize_t)) {
-  return reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(function));
-}
-
 }  // namespace
 
 PyGetSetDef kRecordingGetSet[] = {
@@ -273,12 +269,12 @@ PyGetSetDef kRecordingGetSet[] = {
     {}};
 
 PyMethodDef kSpanReadFunctions[] = {
-    {"masked_copy", fast(masked_copy), METH_FASTCALL, "(span, profile): a masked copy."},
+    {"masked_copy", method(masked_copy), METH_FASTCALL, "(span, profile): a masked copy."},
     {"attribute_dict", attribute_dict, METH_O, "A span's attributes as a new dict."},
-    {"put_attribute", fast(put_attribute), METH_FASTCALL, "(span, key, value), also when ended."},
-    {"remove_attribute", fast(remove_attribute), METH_FASTCALL, "(span, key); KeyError."},
-    {"clear_part", fast(clear_part), METH_FASTCALL, "(span, 'attributes' | 'events' | 'links')"},
-    {"put_event", fast(put_event), METH_FASTCALL, "(span, name, attributes, timestamp)"},
+    {"put_attribute", method(put_attribute), METH_FASTCALL, "(span, key, value), also when ended."},
+    {"remove_attribute", method(remove_attribute), METH_FASTCALL, "(span, key); KeyError."},
+    {"clear_part", method(clear_part), METH_FASTCALL, "(span, 'attributes' | 'events' | 'links')"},
+    {"put_event", method(put_event), METH_FASTCALL, "(span, name, attributes, timestamp)"},
     {"event_list", event_list, METH_O, "[(name, time, attributes, dropped)]"},
     {"link_list", link_list, METH_O, "[(SpanContext, attributes, dropped)]"},
     {}};

@@ -104,7 +104,10 @@ bool ask_python(TracerObject& tracer, const SpanSpec& spec, TraceId id, Sampling
       decision ? Ref::take(PyObject_GetAttr(decision.get(), state.s_value.get())) : Ref();
   if (!value) return false;
   const long number = PyLong_AsLong(value.get());
-  if (number == -1 && PyErr_Occurred()) return false;
+  if (number < 0 || number > 2) {
+    if (!PyErr_Occurred()) PyErr_SetString(PyExc_ValueError, "the sampler gave no Decision");
+    return false;
+  }
   result.decision = static_cast<trace::Decision>(number);
   result.attributes = Ref::take(PyObject_GetAttr(answer.get(), state.s_attributes.get()));
   const Ref trace_state = Ref::take(PyObject_GetAttr(answer.get(), state.s_trace_state.get()));

@@ -99,14 +99,10 @@ PyObject* tracer_start_current(PyObject* self, PyObject* const* args, Py_ssize_t
   return make_manager(*self_of(self), arguments).release();
 }
 
-PyCFunction fast(PyObject* (*function)(PyObject*, PyObject* const*, Py_ssize_t, PyObject*)) {
-  return reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(function));
-}
-
 PyMethodDef kMethods[] = {
-    {"start_span", fast(tracer_start_span), METH_FASTCALL | METH_KEYWORDS,
+    {"start_span", method(tracer_start_span), METH_FASTCALL | METH_KEYWORDS,
      "Starts a span without making it current."},
-    {"start_as_current_span", fast(tracer_start_current), METH_FASTCALL | METH_KEYWORDS,
+    {"start_as_current_span", method(tracer_start_current), METH_FASTCALL | METH_KEYWORDS,
      "A context manager, and decorator for functions and coroutine functions."},
     {"_bind", tracer_bind, METH_VARARGS,
      "(core, scope, name, version, schema_url, attributes): what __init__ does natively."},
