@@ -1,6 +1,5 @@
 #include "python/hook_span.h"
 
-
 #include "python/convert.h"
 
 namespace nuages::python {
