@@ -3,7 +3,7 @@
 // Ref<T> is one pointer; T derives from RefCounted<T> and starts with one reference that
 // Ref<T>::adopt takes over. A type with its own release (Span: back to a pool) defines
 // `void destroy() noexcept`. SpinLock yields after a while, so a preempted holder costs little;
-// it is never held across calls to the outside.
+// it is only held for bounded work in memory.
 #pragma once
 
 #include <sched.h>
