@@ -93,6 +93,7 @@ std::string number_array(const Numbers& numbers) {
 
 std::string id_array(const std::vector<TraceId>& ids) {
   std::vector<std::string> hex;
+  hex.reserve(ids.size());
   for (const TraceId id : ids) hex.push_back(to_hex(id));
   return array_parameter(hex);
 }

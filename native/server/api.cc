@@ -173,8 +173,9 @@ uint64_t Parameters::limit(uint64_t fallback, uint64_t most) {
 std::string Parameters::choice(const char* name, const char* words) {
   const std::string* value = find(name);
   if (value == nullptr) return {};
-  const std::string all = "|" + std::string(words) + "|";
-  if (value->find('|') != std::string::npos || all.find("|" + *value + "|") == std::string::npos) {
+  const std::string all = std::string("|").append(words).append("|");
+  if (value->find('|') != std::string::npos ||
+      all.find(std::string("|").append(*value).append("|")) == std::string::npos) {
     refuse(name, "one of " + std::string(words));
     return {};
   }
@@ -184,10 +185,12 @@ std::string Parameters::choice(const char* name, const char* words) {
 Status Parameters::finish() {
   for (const auto& [name, value] : request_.query) {
     if (error_) break;
-    if (known_.find("," + name + ",") != std::string::npos) continue;
-    std::string list = known_.empty() ? std::string("none") : known_.substr(1, known_.size() - 2);
-    error_ = Error{ErrorCode::kInvalid, "there is no parameter '" + name + "' at " + request_.path +
-                                            "; it takes: " + list};
+    if (known_.find(std::string(",").append(name).append(",")) != std::string::npos) continue;
+    const std::string list =
+        known_.empty() ? std::string("none") : known_.substr(1, known_.size() - 2);
+    std::string message = "there is no parameter '";
+    message.append(name).append("' at ").append(request_.path).append("; it takes: ").append(list);
+    error_ = Error{ErrorCode::kInvalid, std::move(message)};
   }
   if (error_) return *error_;
   return {};
@@ -212,6 +215,7 @@ Response Api::handle(const Request& request) const {
 
 std::vector<std::string> Api::routes() {
   std::vector<std::string> patterns;
+  patterns.reserve(api::kRoutes.size());
   for (const auto& route : api::kRoutes) patterns.emplace_back(route.pattern);
   return patterns;
 }

@@ -154,8 +154,9 @@ Response traces(const Context& context) {
   json.begin_object().key("traces").begin_array();
   for (const auto& row : list->rows) write_trace_row(json, row);
   json.end_array().key("next_before");
-  list->next_before ? json.string(time_text(*list->next_before)) : json.null();
-  json.field("truncated", list->next_before.has_value()).end_object();
+  const std::optional<int64_t> cursor = list->next_before;
+  cursor ? json.string(time_text(*cursor)) : json.null();
+  json.field("truncated", cursor.has_value()).end_object();
   return json_response(std::move(json));
 }
 

@@ -233,6 +233,7 @@ Status ChdbStore::connect(const ChdbOptions& options) {
 ChdbConnection* ChdbStore::open_connection(const std::vector<std::string>& arguments) {
   std::vector<std::string> owned = arguments;  // the engine takes them as char*, not const
   std::vector<char*> argv;
+  argv.reserve(owned.size());
   for (auto& argument : owned) argv.push_back(argument.data());
   ChdbConnection* connection = library_->connect(static_cast<int>(argv.size()), argv.data());
   return connection == nullptr || *connection == nullptr ? nullptr : connection;

@@ -44,8 +44,8 @@ class DictionaryColumn {
   // its elements where they are.
   DictionaryColumn(const DictionaryColumn&) = delete;
   DictionaryColumn& operator=(const DictionaryColumn&) = delete;
-  DictionaryColumn(DictionaryColumn&&) = default;
-  DictionaryColumn& operator=(DictionaryColumn&&) = default;
+  DictionaryColumn(DictionaryColumn&&) noexcept = default;
+  DictionaryColumn& operator=(DictionaryColumn&&) noexcept = default;
   ~DictionaryColumn() = default;
 
   void append(std::string_view value) {

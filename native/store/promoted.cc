@@ -46,10 +46,8 @@ constexpr size_t kSlots = 128;  // a power of two, some four times the keys
 constexpr size_t kShortest = 7;
 
 constexpr size_t slot_of(std::string_view key) {
-  return (key.size() * 37 + static_cast<unsigned char>(key.back()) * 11 +
-          static_cast<unsigned char>(key[3]) * 5 +
-          static_cast<unsigned char>(key[key.size() / 2]) * 3) %
-         kSlots;
+  const auto at = [&](size_t i) { return size_t{static_cast<unsigned char>(key[i])}; };
+  return (key.size() * 37 + at(key.size() - 1) * 11 + at(3) * 5 + at(key.size() / 2) * 3) % kSlots;
 }
 
 // Open addressing, filled by the compiler: slot -> index into kKeys plus one.

@@ -1,5 +1,7 @@
 #include "store/schema.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <numeric>
 
@@ -117,6 +119,10 @@ constexpr const char* kSqlText = R"(CREATE TABLE IF NOT EXISTS nuages.sqltext (
   fingerprint UInt64, text String CODEC(ZSTD(1)), label String CODEC(ZSTD(1))
 ) ENGINE = ReplacingMergeTree ORDER BY fingerprint)";
 
+constexpr const char* kSchemaTable =
+    "CREATE TABLE IF NOT EXISTS nuages.schema (version UInt32, created DateTime('UTC'))"
+    " ENGINE = MergeTree ORDER BY version SETTINGS fsync_after_insert = 1";
+
 constexpr const char* kSpanColumns =
     "trace_id, span_id, parent_id, ts, duration, kind, status, entry, received, service,"
     " environment, scope, resource, name, status_message, http_method, http_route, http_status,"
@@ -223,18 +229,17 @@ Insert statement_insert(const SpanBlock& block) {
 std::vector<std::string> create_statements() {
   std::vector<std::string> statements{
       std::string("CREATE DATABASE IF NOT EXISTS ") + kDatabase,
-      "CREATE TABLE IF NOT EXISTS nuages.schema (version UInt32, created DateTime('UTC'))"
-      " ENGINE = MergeTree ORDER BY version SETTINGS fsync_after_insert = 1",
+      kSchemaTable,
       std::string(kSpans) + kDurable,
       std::string(kResources) + kDurable,
       std::string(kSqlText) + kDurable,
   };
   for (const View& view : kViews) {
     const std::string name = std::string("nuages.") + view.name;
-    statements.push_back("CREATE TABLE IF NOT EXISTS " + name + " (" + view.columns +
-                         ") ENGINE = " + view.engine + kDurable + view.more_settings);
-    statements.push_back("CREATE MATERIALIZED VIEW IF NOT EXISTS " + name + "_view TO " + name +
-                         " AS " + view.select);
+    statements.push_back(fmt::format("CREATE TABLE IF NOT EXISTS {} ({}) ENGINE = {}{}{}", name,
+                                     view.columns, view.engine, kDurable, view.more_settings));
+    statements.push_back(fmt::format("CREATE MATERIALIZED VIEW IF NOT EXISTS {}_view TO {} AS {}",
+                                     name, name, view.select));
   }
   return statements;
 }

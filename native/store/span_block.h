@@ -36,8 +36,8 @@ class SpanBlock {
   SpanBlock() = default;
   SpanBlock(const SpanBlock&) = delete;
   SpanBlock& operator=(const SpanBlock&) = delete;
-  SpanBlock(SpanBlock&&) = default;
-  SpanBlock& operator=(SpanBlock&&) = default;
+  SpanBlock(SpanBlock&&) noexcept = default;
+  SpanBlock& operator=(SpanBlock&&) noexcept = default;
   ~SpanBlock() = default;
 
   size_t rows() const { return span_id.size(); }
