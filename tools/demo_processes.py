@@ -47,6 +47,7 @@ class Process:
         self.log = log
         self._lines: list[str] = []
         self._changed = threading.Condition()
+        self.end = ""  # how it ended
         self._ended = False
         self._all_read = False
         self._child = subprocess.Popen(
@@ -94,9 +95,11 @@ class Process:
             self._changed.notify_all()
 
     def _watch(self) -> None:
-        os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        end = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
         with self._changed:
             self._ended = True
+            if end is not None:
+                self.end = f"exit code {end.si_status}" if end.si_code == os.CLD_EXITED else f"signal {end.si_status}"
             self._changed.notify_all()
 
     def wait_for(self, pattern: str, timeout: float = 60, count: int = 1) -> list[re.Match[str]]:
@@ -110,7 +113,7 @@ class Process:
                 if len(matches) >= count:
                     return matches[:count]
                 if self._ended and self._all_read:
-                    raise ProcessFailed(self, "ended before it was ready")
+                    raise ProcessFailed(self, f"ended before it was ready ({self.end})")
                 left = deadline - time.monotonic()
                 if left <= 0:
                     raise ProcessFailed(self, f"did not print {pattern!r} within {timeout:.0f} s")
@@ -176,4 +179,4 @@ class ProcessSet:
     def check_running(self) -> None:
         for process in self._processes:
             if not process.running and not process.stopped:
-                raise ProcessFailed(process, "ended unexpectedly")
+                raise ProcessFailed(process, f"ended unexpectedly ({process.end})")

@@ -155,6 +155,7 @@ class Project:
 
     def start_web(self) -> None:
         command = ["myproject.wsgi:application", "--config", "gunicorn.conf.py", *self.gunicorn_options]
+        command.append("--no-control-socket")  # it would be in the user's home
         self.web = self._start(f"{self.scratch.name}-gunicorn", "gunicorn", command, self.service)
         self.base = self.web.wait_for(r"Listening at: (http://\S+)", timeout=60)[0][1]
         self.web.wait_for(r"Worker \d+ initialized", timeout=60, count=self.workers)

@@ -62,9 +62,9 @@ def test_waiting_for_a_line_ends_with_the_process_and_shows_its_last_words(tmp_p
         process = processes.start("brief", ["bash", "-c", "echo one; echo two >&2; exit 3"], dict(os.environ))
         assert process.wait_for("two")
         assert [match.start() for match in process.wait_for("o", count=2)] == [0, 2]
-        with pytest.raises(ProcessFailed, match="brief ended before it was ready"):
+        with pytest.raises(ProcessFailed, match=r"brief ended before it was ready \(exit code 3\)"):
             process.wait_for("never", timeout=60)
-        with pytest.raises(ProcessFailed, match="brief ended unexpectedly"):
+        with pytest.raises(ProcessFailed, match=r"brief ended unexpectedly \(exit code 3\)"):
             processes.check_running()
         assert process.stop() == 3
         processes.check_running()  # stopped from here: no failure
