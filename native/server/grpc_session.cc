@@ -5,7 +5,7 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/write.hpp>
 #include <chrono>
-#include <cstring>
+#include <tuple>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -166,8 +166,8 @@ void GrpcSession::close() {
   closed_ = true;
   error_code ignored;
   timer_.cancel();
-  socket_.shutdown(asio::socket_base::shutdown_both, ignored);
-  socket_.close(ignored);
+  std::ignore = socket_.shutdown(asio::socket_base::shutdown_both, ignored);
+  std::ignore = socket_.close(ignored);
   streams_.clear();
 }
 
@@ -408,7 +408,7 @@ ssize_t GrpcSession::read_answer(int32_t id, uint8_t* buffer, size_t size, uint3
   if (stream == nullptr) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
   stream->progress_ns = steady_now();
   const size_t part = std::min(size, stream->sending.size() - stream->sent);
-  std::memcpy(buffer, stream->sending.data() + stream->sent, part);
+  std::copy_n(stream->sending.data() + stream->sent, part, buffer);
   stream->sent += part;
   if (stream->sent == stream->sending.size()) {
     *flags |= NGHTTP2_DATA_FLAG_EOF;

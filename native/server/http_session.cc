@@ -7,6 +7,7 @@
 #include <boost/beast/http/write.hpp>
 #include <chrono>
 #include <limits>
+#include <tuple>
 #include <utility>
 
 #include "server/gunzip.h"
@@ -76,13 +77,13 @@ void HttpSession::stop() {
 
 void HttpSession::close() {
   error_code ignored;
-  stream_.socket().shutdown(asio::socket_base::shutdown_both, ignored);
+  std::ignore = stream_.socket().shutdown(asio::socket_base::shutdown_both, ignored);
   stream_.close();
 }
 
 void HttpSession::read_head() {
   idle_ = buffer_.size() == 0;
-  parser_.emplace();
+  parser_ = std::make_unique<Parser>();
   parser_->header_limit(kMaxHeaderBytes);
   // Checked by us, with a better answer; the parser must not stop before it.
   parser_->body_limit(std::numeric_limits<uint64_t>::max());
@@ -239,7 +240,7 @@ void HttpSession::send(Response response, bool keep_alive) {
         // The peer may still be sending: closing at once would reset the connection
         // and could take our answer with it.
         error_code ignored;
-        self->stream_.socket().shutdown(asio::socket_base::shutdown_send, ignored);
+        std::ignore = self->stream_.socket().shutdown(asio::socket_base::shutdown_send, ignored);
         self->drain();
       });
 }

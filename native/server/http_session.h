@@ -71,7 +71,7 @@ class HttpSession final : public Connection, public std::enable_shared_from_this
   boost::beast::flat_buffer buffer_;
   std::shared_ptr<const HttpOptions> options_;
   MemoryBudget::Share share_;
-  std::optional<Parser> parser_;
+  std::unique_ptr<Parser> parser_;  // of the current request
   bool first_ = true;
   bool idle_ = true;  // between requests
   bool stopping_ = false;

@@ -5,6 +5,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/strand.hpp>
 #include <chrono>
+#include <tuple>
 #include <vector>
 
 #include "base/log.h"
@@ -58,11 +59,13 @@ Result<std::unique_ptr<Listener>> Listener::open(asio::io_context& io, const std
                  name + ": the host must be an IP address or localhost, for example 127.0.0.1"};
   }
   const tcp::endpoint endpoint(ip, address.port);
-  state->acceptor.open(endpoint.protocol(), error);
+  std::ignore = state->acceptor.open(endpoint.protocol(), error);
   // Only lets us bind while connections of a former process are in TIME_WAIT.
-  if (!error) state->acceptor.set_option(asio::socket_base::reuse_address(true), error);
-  if (!error) state->acceptor.bind(endpoint, error);
-  if (!error) state->acceptor.listen(asio::socket_base::max_listen_connections, error);
+  if (!error)
+    std::ignore = state->acceptor.set_option(asio::socket_base::reuse_address(true), error);
+  if (!error) std::ignore = state->acceptor.bind(endpoint, error);
+  if (!error)
+    std::ignore = state->acceptor.listen(asio::socket_base::max_listen_connections, error);
   if (error) {
     std::string fix;
     if (error == asio::error::address_in_use) {
@@ -113,10 +116,10 @@ void Listener::take(const std::shared_ptr<State>& state, Socket socket) {
     const std::lock_guard lock(state->mutex);
     if (state->stopped || (state->connections.size() >= state->max_connections &&
                            state->sweep() >= state->max_connections)) {
-      socket.close(ignored);
+      std::ignore = socket.close(ignored);
       return;
     }
-    socket.set_option(tcp::no_delay(true), ignored);
+    std::ignore = socket.set_option(tcp::no_delay(true), ignored);
     connection = state->factory(std::move(socket));
     state->connections.push_back(connection);
   }
@@ -135,7 +138,7 @@ void Listener::stop() {
   }
   asio::post(state_->acceptor.get_executor(), [state = state_] {
     error_code ignored;
-    state->acceptor.close(ignored);
+    std::ignore = state->acceptor.close(ignored);
     state->timer.cancel();
   });
   for (const auto& connection : alive) connection->stop();

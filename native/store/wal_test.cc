@@ -223,6 +223,7 @@ TEST_F(WalTest, ManyAppendersShareGroupsAndEachIsAcknowledgedOnce) {
   {
     auto wal = open();
     std::vector<std::thread> threads;
+    threads.reserve(kThreads);
     for (int t = 0; t < kThreads; ++t) {
       threads.emplace_back([&, t] {
         for (int i = 0; i < kEach; ++i) {
