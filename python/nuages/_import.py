@@ -68,6 +68,8 @@ class Finder:
         self.served: dict[str, str] = {}
         self.parents: set[str] = set()
         self.watched: dict[str, list[Callback]] = {}
+        # watched modules whose body has run: importlib itself notes that only after our callbacks
+        self.executed: set[str] = set()
         self._settling: Optional[Callable[[], None]] = None
         self._depth = threading.local()
 
@@ -149,6 +151,7 @@ class Finder:
         return spec
 
     def _imported(self, name: str, module: ModuleType) -> None:
+        self.executed.add(name)
         for callback in self.watched.pop(name, ()):
             try:
                 callback(module)
@@ -184,6 +187,16 @@ def finder() -> Finder:
             _finder = Finder()
             sys.meta_path.insert(0, _finder)
         return _finder
+
+
+def is_loaded(name: str) -> bool:
+    """The module is imported and its body has run to the end; true in its own watchers too."""
+    module = sys.modules.get(name)
+    if module is None:
+        return False
+    if _finder is not None and name in _finder.executed:
+        return True
+    return not getattr(getattr(module, "__spec__", None), "_initializing", False)
 
 
 def official_module(name: str, alias: str) -> ModuleType:

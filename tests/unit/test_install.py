@@ -86,6 +86,33 @@ assert type(Mine()) is Mine and type(MyExporter()) is MyExporter
     )
 
 
+@pytest.mark.parametrize(
+    "first_lines",
+    [
+        "import nuages; nuages.install()",
+        "from opentelemetry.instrumentation.django import DjangoInstrumentor; DjangoInstrumentor().instrument()",
+    ],
+)
+def test_libraries_imported_after_install_are_hooked(run_python: Any, first_lines: str) -> None:
+    run_python(
+        f"""
+import nuages
+nuages.install()
+{first_lines}
+from nuages import hooks
+assert hooks.installed() == ()
+from django.conf import settings
+settings.configure()
+assert {{"request", "middleware", "view", "orm", "transaction", "template"}} <= set(hooks.installed()), hooks.installed()
+import rest_framework.serializers
+assert "serializer" in hooks.installed(), hooks.installed()
+from celery import Celery
+Celery("shop")
+assert "celery" in hooks.installed(), hooks.installed()
+"""
+    )
+
+
 def test_tracers_taken_before_the_provider_become_native(run_python: Any) -> None:
     run_python(
         """

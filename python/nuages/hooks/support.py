@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any, Optional
 
-from nuages import _native, settings
+from nuages import _import, _native, settings
 
 logger = logging.getLogger("nuages")
 
@@ -41,8 +41,7 @@ def failed(place: str) -> None:
 
 def loaded(name: str) -> bool:
     """The module is imported and its body has run to the end."""
-    module = sys.modules.get(name)
-    return module is not None and not getattr(getattr(module, "__spec__", None), "_initializing", False)
+    return _import.is_loaded(name)
 
 
 class Patches:
