@@ -22,7 +22,8 @@ function(nuages_folder name)
     target_link_libraries(nuages_${name}_test PRIVATE nuages_${name} GTest::gtest GTest::gmock GTest::gtest_main)
     target_compile_definitions(nuages_${name}_test PRIVATE
       NUAGES_GOLDEN_DIR="${CMAKE_SOURCE_DIR}/tests/golden" NUAGES_CHDB_LIBRARY="${NUAGES_CHDB_LIBRARY}")
-    gtest_discover_tests(nuages_${name}_test DISCOVERY_TIMEOUT 60 PROPERTIES LABELS unit TIMEOUT 300)
+    gtest_discover_tests(nuages_${name}_test DISCOVERY_TIMEOUT 60 PROPERTIES LABELS unit TIMEOUT 300
+      ENVIRONMENT "LSAN_OPTIONS=suppressions=${CMAKE_SOURCE_DIR}/tools/lsan.supp:print_suppressions=0")
   endif()
   if(NUAGES_BUILD_BENCH)
     foreach(file ${benchmarks})
