@@ -155,6 +155,9 @@ wire::Value BatchEncoder::filtered(const trace::AttributeView& attribute) {
       }
       value.text = masked(value.text);
       break;
+    case wire::ValueType::kBytes:
+      value.text = masked(value.text);
+      break;
     case wire::ValueType::kArray:
     case wire::ValueType::kKeyValueList:
       if (mask_ && wire::rewrite_strings(value.type, value.text, mask_, array_text_)) {

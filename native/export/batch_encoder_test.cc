@@ -221,6 +221,7 @@ TEST_F(BatchEncoderTest, MasksEveryTextOfASpan) {
   wire::ArrayBuilder array;
   array.append(text_value("a SECRET b"));
   const AttributeView attributes[] = {{"plain", text_value("SECRET")},
+                                      {"bytes", text_value("SECRET", wire::ValueType::kBytes)},
                                       {"list", text_value(array.text(), wire::ValueType::kArray)}};
   const auto span = trace::Span::start({.name = "name SECRET", .attributes = attributes});
   span->add_event("event SECRET", 0, attributes);

@@ -49,6 +49,9 @@ class Masker {
         }
         value.text = text(value.text);
         break;
+      case wire::ValueType::kBytes:
+        value.text = text(value.text);
+        break;
       case wire::ValueType::kArray:
       case wire::ValueType::kKeyValueList:
         if (wire::rewrite_strings(
