@@ -22,6 +22,7 @@ struct RequestObject {
   bool answering;  // get_response() has begun: the next one is another request's
   bool attached;   // the response will call close()
   bool ended;
+  bool failed;  // an exception has given the span its status
 };
 
 // Starts the span of a request described by a WSGI environment (or request.META) and makes it

@@ -83,7 +83,7 @@ class TestRequest:
         assert answer["status"] == 500
         for name in ("GET /fails/", "catalog.views.fails"):
             span = answer.named(name)
-            assert span["status"] == "ERROR"
+            assert (span["status"], span["status_message"]) == ("ERROR", "ZeroDivisionError: the view fails")
             [event] = span["events"]
             assert event["name"] == "exception"
             assert event["attributes"]["exception.type"] == "ZeroDivisionError"
