@@ -83,6 +83,11 @@ PyObject* count_failure(PyObject* module, PyObject* /*place*/) {
   Hooks* hooks = hooks_of(module);
   if (hooks == nullptr) return nullptr;
   ++hooks->failures;
+  PyObject *type = nullptr, *value = nullptr, *traceback = nullptr;
+  PyErr_GetExcInfo(&type, &value, &traceback);  // the caller is in an except block
+  const Ref kept_type = Ref::take(type), kept_value = Ref::take(value),
+            kept_traceback = Ref::take(traceback);
+  postpone_interrupt(value);
   Py_RETURN_NONE;
 }
 
@@ -193,6 +198,7 @@ void hook_failed(Hooks& hooks, std::string_view place) noexcept {
   PyErr_NormalizeException(&type, &value, &traceback);
   const Ref kept_type = Ref::take(type), kept_value = Ref::take(value),
             kept_traceback = Ref::take(traceback);
+  postpone_interrupt(value);
   try {
     if (!hooks.logged.emplace(place).second) return;
     std::string text =

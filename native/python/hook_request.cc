@@ -104,6 +104,7 @@ Ref new_request(Hooks& hooks, Ref span, bool recording) {
 Ref start(Hooks& hooks, PyObject* environ, PyObject* http_request) {
   TracerObject* tracer = hook_tracer(hooks.module, hooks.n_django.get());
   if (tracer == nullptr) return {};
+  const Ref kept = Ref::share(reinterpret_cast<PyObject*>(tracer));  // Python code runs below
   const RequestFacts facts = read_facts(hooks, environ, http_request);
   SpanSpec spec;
   trace::SpanContext parent;
@@ -311,7 +312,8 @@ void request_answered(RequestObject& request, PyObject* http_request, PyObject* 
   if (status && PyLong_Check(status.get())) {
     const long code = PyLong_AsLong(status.get());
     span->span->set_attribute("http.status_code", int_value(code));
-    if (code >= 500) span->span->set_status(wire::StatusCode::kError);
+    // not over what the exception said
+    if (code >= 500 && !request.failed) span->span->set_status(wire::StatusCode::kError);
     PyErr_Clear();
   }
   if (http_request != nullptr) {
@@ -323,6 +325,7 @@ void request_answered(RequestObject& request, PyObject* http_request, PyObject* 
 
 void request_failed(RequestObject& request, PyObject* exception) noexcept {
   if (!request.recording || request.ended || exception == nullptr) return;
+  request.failed = true;
   record_exception(span_of(request), exception, true, true);
 }
 

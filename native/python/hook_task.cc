@@ -22,6 +22,7 @@ PyObject* start_task_span(PyObject* module, PyObject* arguments) {
   }
   TracerObject* tracer = hook_tracer(*state, hooks.n_celery.get());
   if (tracer == nullptr) Py_RETURN_NONE;
+  const Ref kept = Ref::share(reinterpret_cast<PyObject*>(tracer));  // Python code runs below
   const std::string_view relation = relation_text;
   const Utf8 name_text(name);
   SpanSpec spec;

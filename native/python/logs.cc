@@ -65,7 +65,7 @@ void drain_logs(ModuleState& state) noexcept {
   waiting().any.store(false, std::memory_order_relaxed);
   const ErrorGuard guard;
   const Ref done = Ref::take(PyObject_CallNoArgs(state.drain_logs.get()));
-  if (!done) PyErr_Clear();
+  if (!done) drop_error();
 }
 
 PyObject* take_logs(PyObject*, PyObject*) noexcept {

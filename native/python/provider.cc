@@ -209,7 +209,7 @@ bool run_callbacks(ModuleState& state, const Ref& callbacks, PyObject* span,
     const Ref error[] = {Ref::take(type), Ref::take(value), Ref::take(traceback)};
     const Ref reported = Ref::take(PyObject_CallFunctionObjArgs(state.processor_failed.get(),
                                                                 callback, error[1].get(), nullptr));
-    if (!reported) PyErr_Clear();
+    if (!reported) drop_error();
   }
   return true;
 }

@@ -1,6 +1,43 @@
 #include "python/ref.h"
 
+#include <sys/syscall.h>
+#include <unistd.h>
+
 namespace nuages::python {
+namespace {
+
+int raise_postponed(void* context) {
+  const Ref exception = Ref::take(static_cast<PyObject*>(context));
+  PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(exception.get())), exception.get());
+  return -1;
+}
+
+bool is_interrupt(PyObject* exception) noexcept {
+  return PyErr_GivenExceptionMatches(exception, PyExc_SystemExit) != 0 ||
+         PyErr_GivenExceptionMatches(exception, PyExc_KeyboardInterrupt) != 0 ||
+         std::string_view(Py_TYPE(exception)->tp_name) == "SoftTimeLimitExceeded";
+}
+
+}  // namespace
+
+void postpone_interrupt(PyObject* exception) noexcept {
+  if (exception == nullptr || !PyExceptionInstance_Check(exception) || !is_interrupt(exception) ||
+      syscall(SYS_gettid) != getpid()) {
+    return;
+  }
+  Py_INCREF(exception);
+  if (Py_AddPendingCall(raise_postponed, exception) != 0) Py_DECREF(exception);
+}
+
+void drop_error() noexcept {
+  if (PyErr_Occurred() == nullptr) return;
+  PyObject *type = nullptr, *value = nullptr, *traceback = nullptr;
+  PyErr_Fetch(&type, &value, &traceback);
+  PyErr_NormalizeException(&type, &value, &traceback);
+  const Ref kept_type = Ref::take(type), kept_value = Ref::take(value),
+            kept_traceback = Ref::take(traceback);
+  postpone_interrupt(value);
+}
 
 Utf8::Utf8(PyObject* object) noexcept {
   Py_ssize_t size = 0;

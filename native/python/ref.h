@@ -56,6 +56,14 @@ class ErrorGuard {
   PyObject* traceback_ = nullptr;
 };
 
+// What a signal handler raised while our Python code ran (SystemExit, KeyboardInterrupt, Celery's
+// SoftTimeLimitExceeded) is the application's: it is raised again as soon as the application runs
+// on. Other exceptions are left alone. Main thread only, as signal handlers are.
+void postpone_interrupt(PyObject* exception) noexcept;
+
+// PyErr_Clear() for an error that came out of Python code: interrupts are postponed, not lost.
+void drop_error() noexcept;
+
 // A method of any calling convention as CPython's tables want it.
 template <typename F>
 PyCFunction method(F* function) noexcept {

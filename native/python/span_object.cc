@@ -20,7 +20,7 @@ PyObject* refused(SpanObject* self, const char* what) {
   if (!self->span->ended()) Py_RETURN_NONE;
   const Ref said = Ref::take(PyObject_CallFunction(
       self->state->warn.get(), "ss", "%s was called on an ended span; it is ignored.", what));
-  if (!said) PyErr_Clear();
+  if (!said) drop_error();
   Py_RETURN_NONE;
 }
 
@@ -162,7 +162,7 @@ bool add_exception(SpanObject* span, PyObject* exception, PyObject* attributes, 
   if (seen_before(span, exception)) return true;
   const Ref described = Ref::take(PyObject_CallFunctionObjArgs(
       span->state->exception_attributes.get(), exception, escaped ? Py_True : Py_False, nullptr));
-  if (!described) PyErr_Clear();
+  if (!described) drop_error();
   if (described && attributes && attributes != Py_None &&
       PyDict_Update(described.get(), attributes) < 0) {
     PyErr_Clear();
@@ -377,7 +377,7 @@ trace::Span* core_span(ModuleState& state, PyObject* object) noexcept {
 
 void set_error_status(SpanObject* span, PyObject* exception) noexcept {
   const Ref text = Ref::take(PyObject_CallOneArg(span->state->describe_exception.get(), exception));
-  if (!text) PyErr_Clear();
+  if (!text) drop_error();
   const Utf8 shown(text ? text.get() : Py_None);
   span->span->set_status(wire::StatusCode::kError, text ? shown.view() : std::string_view());
 }
@@ -394,8 +394,7 @@ void end_span(SpanObject* span, uint64_t end_ns) noexcept {
   if (!span->span) return;
   const ErrorGuard guard;
   if (finish(span, end_ns)) return;
-  if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) PyErr_SetInterrupt();
-  PyErr_Clear();
+  drop_error();
 }
 
 int add_span_types(PyObject* module, ModuleState& state) noexcept {

@@ -308,6 +308,9 @@ Ref start_span(TracerObject& tracer, const SpanSpec& spec) noexcept {
     PyErr_SetString(PyExc_RuntimeError, "nuages._native is not configured");
     return {};
   }
+  // A sampler or processor in Python may let a new provider in, and the hooks' tracers go with the
+  // old one.
+  const Ref kept = Ref::share(reinterpret_cast<PyObject*>(&tracer));
   try {
     return start_checked(tracer, spec);
   } catch (const std::bad_alloc&) {

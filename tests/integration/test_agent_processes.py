@@ -289,3 +289,47 @@ wait(pid)
             attributes = {attribute.key: attribute.value for attribute in resource_spans.resource.attributes}
             pids.add(attributes["process.pid"].int_value)
     assert len(pids) == 2
+
+
+@pytest.mark.parametrize(
+    "exception",
+    ["SystemExit(3)", "KeyboardInterrupt()", "__import__('billiard.exceptions').exceptions.SoftTimeLimitExceeded()"],
+)
+def test_what_a_signal_handler_raises_reaches_the_application(run_python: Any, exception: str) -> None:
+    """Also when the signal comes while Python code of ours runs: servers stop and Celery limits tasks in this way."""
+    run_python(
+        f"""
+import os, signal
+import nuages.auto
+from django.conf import settings
+settings.configure(ROOT_URLCONF="__main__", ALLOWED_HOSTS=["*"], LOGGING_CONFIG=None, DEBUG_PROPAGATE_EXCEPTIONS=True)
+import django
+django.setup()
+from django.http import HttpResponse
+from django.test import RequestFactory
+from django.urls import path
+from django.core.wsgi import get_wsgi_application
+from nuages import _native
+from nuages.hooks import support
+urlpatterns = [path("shelf/", lambda request: HttpResponse("books"))]
+thrown = {exception}
+
+def handler(number, frame):
+    raise thrown
+
+def route_name(route):
+    os.kill(os.getpid(), signal.SIGUSR1)
+    return "/shelf/"
+
+signal.signal(signal.SIGUSR1, handler)
+application = get_wsgi_application()
+_native.configure_hooks(support.request_options, route_name, support.call_site, ())
+try:
+    application(RequestFactory().get("/shelf/").environ, lambda *answer: None)
+except BaseException as caught:
+    assert caught is thrown, repr(caught)
+else:
+    raise AssertionError("the application was not interrupted")
+""",
+        OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:1",
+    )
