@@ -10,6 +10,7 @@
 #include <climits>
 #include <filesystem>
 #include <system_error>
+#include <tuple>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -133,11 +134,22 @@ Result<std::unique_ptr<Wal>> Wal::open(const WalOptions& options, WalObserver& o
   return wal;
 }
 
+void Wal::take_number(const fs::path& file) {
+  next_number_ =
+      std::max<uint64_t>(next_number_, std::strtoull(file.stem().c_str(), nullptr, 10) + 1);
+}
+
 Status Wal::scan_folder(std::vector<SegmentScan>& found,
                         const std::function<void(const WalRecord&)>& visit) {
   std::error_code error;
-  fs::create_directories(options_.folder, error);
+  const bool created = fs::create_directories(options_.folder, error);
   if (error) return file_error("create", options_.folder, error.value());
+  if (created) {
+    // A record in a folder that a power cut takes away is lost. What cannot be opened is not ours.
+    const fs::path folder = fs::absolute(options_.folder);
+    std::ignore = sync_folder(folder.parent_path());
+    std::ignore = sync_folder(folder.parent_path().parent_path());
+  }
   std::vector<fs::path> files;
   for (fs::directory_iterator it(options_.folder, error), end; !error && it != end;
        it.increment(error)) {
@@ -145,9 +157,13 @@ Status Wal::scan_folder(std::vector<SegmentScan>& found,
   }
   if (error) return file_error("read", options_.folder, error.value());
   std::sort(files.begin(), files.end());
+  // A number is used once, or a later segment would replace a quarantined one.
+  for (fs::directory_iterator it(options_.folder + "/quarantine", error), end; !error && it != end;
+       it.increment(error)) {
+    take_number(it->path());
+  }
   for (const fs::path& file : files) {
-    next_number_ =
-        std::max<uint64_t>(next_number_, std::strtoull(file.stem().c_str(), nullptr, 10) + 1);
+    take_number(file);
     Result<SegmentScan> scan = scan_segment(file, visit ? visit : [](const WalRecord&) {});
     if (!scan.ok() && scan.error().code != ErrorCode::kInvalid) return scan.error();
     if (!scan.ok() && fs::file_size(file, error) >= kSegmentHeaderSize) {

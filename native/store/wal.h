@@ -17,6 +17,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -85,6 +86,7 @@ class Wal {
   Wal(const WalOptions& options, WalObserver& observer);
   Status scan_folder(std::vector<SegmentScan>& found,
                      const std::function<void(const WalRecord&)>& visit);
+  void take_number(const std::filesystem::path& file);
   void run();
   void commit(std::vector<WalEntry>& group);
   Status write_group(std::vector<WalEntry>& group);

@@ -216,6 +216,25 @@ TEST_F(WalTest, ForeignFilesGoToQuarantineAndEmptyOnesGo) {
   EXPECT_EQ(files().at(0).filename(), "00000000000000000009.wal");
 }
 
+TEST_F(WalTest, NumbersOfQuarantinedSegmentsAreNotUsedAgain) {
+  const auto body_of = [](const fs::path& file) {
+    std::string body;
+    EXPECT_TRUE(scan_segment(file, [&](const WalRecord& record) {
+                  body = record_body(record).value();
+                }).ok());
+    return body;
+  };
+  for (const std::string body : {"first", "second"}) {
+    auto wal = open();
+    EXPECT_TRUE(append(*wal, body).ok());
+    wal->seal();
+    wal->quarantine(recorder_.sealed.back());
+  }
+  const fs::path quarantine = fs::path(options_.folder) / "quarantine";
+  EXPECT_EQ(body_of(quarantine / "00000000000000000001.wal"), "first");
+  EXPECT_EQ(body_of(quarantine / "00000000000000000002.wal"), "second");
+}
+
 TEST_F(WalTest, ManyAppendersShareGroupsAndEachIsAcknowledgedOnce) {
   constexpr int kThreads = 8;
   constexpr int kEach = 200;
