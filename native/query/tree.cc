@@ -6,6 +6,7 @@
 #include <array>
 #include <map>
 #include <memory>
+#include <unordered_set>
 #include <utility>
 
 namespace nuages::query {
@@ -189,17 +190,15 @@ class TreeBuilder {
         runs[display_label(trace_.spans[lines_[child].span])].push_back(child);
       }
     }
+    std::unordered_set<size_t> hidden;
     for (const auto& [label, members] : runs) {
       if (members.size() <= kMaxRepetitions) continue;
       Line& first = lines_[members.front()];
       first.times = members.size();
       for (size_t i = 1; i < members.size(); ++i) first.duration += lines_[members[i]].duration;
-      std::erase_if(lines_[parent].children, [&](size_t child) {
-        return child != members.front() &&
-               std::binary_search(members.begin(), members.end(), child,
-                                  [&](size_t a, size_t b) { return before(a, b); });
-      });
+      hidden.insert(members.begin() + 1, members.end());
     }
+    std::erase_if(lines_[parent].children, [&](size_t child) { return hidden.contains(child); });
   }
 
   bool before(size_t a, size_t b) const {

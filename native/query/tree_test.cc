@@ -34,6 +34,23 @@ TEST(Tree, DurationText) {
 }
 
 // A chain as deep as a read may return must neither overflow the stack nor fill memory.
+TEST(Tree, ManyFoldedRunsBelowOneSpanStayLinear) {
+  constexpr size_t kRuns = 5'000;
+  constexpr size_t kTimes = 10;
+  std::vector<SpanRecord> spans(1 + kRuns * kTimes);
+  for (size_t i = 0; i < spans.size(); ++i) {
+    spans[i].trace_id = {0, 1};
+    spans[i].span_id = i + 1;
+    spans[i].parent_id = i == 0 ? 0 : 1;
+    spans[i].start = static_cast<int64_t>(i);
+    spans[i].name = "run " + std::to_string(i % kRuns);
+  }
+  const Trace trace = assemble(std::move(spans));
+  const std::string text = render_tree(trace, {}, Layout::kGuide);
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 1 + kRuns);
+  EXPECT_NE(text.find("run 17 (0.0ms) [10 times]"), std::string::npos);
+}
+
 TEST(Tree, DeepChainStaysLinear) {
   std::vector<SpanRecord> spans(50'000);
   for (size_t i = 0; i < spans.size(); ++i) {
