@@ -4,6 +4,7 @@
 
 #include "query/rows.h"
 #include "store/attribute_text.h"
+#include "store/promoted.h"
 
 namespace nuages::query {
 namespace {
@@ -44,17 +45,91 @@ class Conditions {
   store::Parameters parameters_;
 };
 
+// Where a promoted attribute's value is, as text.
+const char* column_text(store::Field field) {
+  using store::Field;
+  switch (field) {
+    case Field::kHttpMethod:
+      return "http_method";
+    case Field::kHttpRoute:
+      return "http_route";
+    case Field::kHttpStatus:
+      return "toString(http_status)";
+    case Field::kDbSystem:
+      return "db_system";
+    case Field::kDbName:
+      return "db_name";
+    case Field::kDbOperation:
+      return "db_operation";
+    case Field::kDbTable:
+      return "db_table";
+    case Field::kFingerprint:
+      return "toString(reinterpretAsInt64(fingerprint))";
+    case Field::kStatement:
+    case Field::kSqlLabel:
+      break;  // kept once per fingerprint, in a table of their own
+    case Field::kCodeFile:
+      return "code_file";
+    case Field::kCodeFunction:
+      return "code_function";
+    case Field::kCodeLine:
+      return "toString(code_line)";
+    case Field::kTask:
+      return "task";
+    case Field::kQueue:
+      return "queue";
+    case Field::kNuagesKind:
+      return "nuages_kind";
+    case Field::kQueryCount:
+      return "toString(query_count)";
+    case Field::kNPlusOne:
+      return "if(n_plus_one = 1, 'true', 'false')";
+    case Field::kMaxRepetitions:
+      return "toString(max_repetitions)";
+  }
+  return "''";
+}
+
+// The condition that a row's promoted attribute has the value.
+std::string promoted_condition(store::Field field) {
+  std::string holds = std::string(column_text(field)) + " = {attribute_value:String}";
+  if (field == store::Field::kStatement || field == store::Field::kSqlLabel) {
+    holds = std::string("fingerprint IN (SELECT fingerprint FROM nuages.sqltext WHERE ") +
+            (field == store::Field::kStatement ? "text" : "label") + " = {attribute_value:String})";
+  }
+  return "(has(splitByChar(',', promoted), {attribute_key:String}) AND " + holds + ")";
+}
+
 // Attributes are lines key=json; a text value may have been sent as a string or as a number.
 void add_attribute(Conditions& conditions, const TraceFilter& filter) {
   if (filter.attribute_key.empty()) return;
   std::string quoted;
   store::append_json_string(quoted, filter.attribute_value);
-  conditions.add(
-      "trace_id IN (SELECT trace_id FROM nuages.spans WHERE hasAny(splitByChar('\\n', attributes),"
-      " [{attribute_text:String}, {attribute_plain:String}]))",
-      "attribute_text", store::attribute_line(filter.attribute_key, quoted));
+  std::string holds =
+      "hasAny(splitByChar('\\n', attributes), [{attribute_text:String}, {attribute_plain:String}])";
+  if (const auto field = store::promoted_field(filter.attribute_key)) {
+    holds += " OR " + promoted_condition(*field);
+    conditions.parameter("attribute_key", filter.attribute_key);
+    conditions.parameter("attribute_value", filter.attribute_value);
+  }
+  const std::string sql = "trace_id IN (SELECT trace_id FROM nuages.spans WHERE " + holds + ")";
+  conditions.add(sql.c_str(), "attribute_text",
+                 store::attribute_line(filter.attribute_key, quoted));
   conditions.parameter("attribute_plain",
                        store::attribute_line(filter.attribute_key, filter.attribute_value));
+}
+
+void add_cursor(Conditions& conditions, const TraceCursor& cursor) {
+  if (cursor.span_id == 0) {
+    conditions.add("ts < fromUnixTimestamp64Nano({before:Int64}, 'UTC')", "before", cursor.start);
+    return;
+  }
+  conditions.add("ts <= fromUnixTimestamp64Nano({before:Int64}, 'UTC')", "before", cursor.start);
+  conditions.add(
+      "(ts < fromUnixTimestamp64Nano({before:Int64}, 'UTC') OR (trace_id, span_id) >"
+      " (toFixedString(unhex({before_trace:String}), 16), {before_span:UInt64}))",
+      "before_trace", to_hex(cursor.trace_id));
+  conditions.parameter("before_span", std::to_string(cursor.span_id));
 }
 
 Conditions conditions_of(const TraceFilter& filter) {
@@ -69,7 +144,7 @@ Conditions conditions_of(const TraceFilter& filter) {
   where.number("duration <= {max_duration:UInt64}", "max_duration", filter.max_duration);
   where.number("ts >= fromUnixTimestamp64Nano({start:Int64}, 'UTC')", "start", filter.start);
   where.number("ts < fromUnixTimestamp64Nano({end:Int64}, 'UTC')", "end", filter.end);
-  where.number("ts < fromUnixTimestamp64Nano({before:Int64}, 'UTC')", "before", filter.before);
+  if (filter.before) add_cursor(where, *filter.before);
   if (filter.trace_id) {
     where.add(
         "trace_id = unhex({trace_id:String}) AND toStartOfMinute(ts) IN (SELECT minute FROM"
@@ -194,7 +269,10 @@ Result<TraceList> list_traces(store::Store& store, const TraceFilter& filter) {
     trace.max_repetitions = static_cast<uint32_t>(row.integer(column));
     list.rows.push_back(std::move(trace));
   }
-  if (rows->size() > filter.limit && !list.rows.empty()) list.next_before = list.rows.back().start;
+  if (rows->size() > filter.limit && !list.rows.empty()) {
+    const TraceRow& last = list.rows.back();
+    list.next_before = TraceCursor{last.start, last.trace_id, last.span_id};
+  }
   if (Status status = count_spans(store, list.rows); !status) return status.error();
   return list;
 }

@@ -32,6 +32,14 @@ Result<std::vector<RouteRow>> list_routes(store::Store& store, const std::string
 
 inline constexpr uint64_t kMaxListed = 500;
 
+// Where a page of traces ended: rows behind this one, newest first and by ids where they start
+// together. Without ids (span_id 0): rows that started before.
+struct TraceCursor {
+  int64_t start = 0;
+  TraceId trace_id = {};
+  SpanId span_id = 0;
+};
+
 // Empty strings and nothing mean: not filtered.
 struct TraceFilter {
   std::string service = {};
@@ -45,7 +53,7 @@ struct TraceFilter {
   std::optional<bool> n_plus_one = {};
   std::optional<uint8_t> kind = {};
   std::string attribute_key = {}, attribute_value = {};  // of any span of the trace; value as text
-  std::optional<int64_t> before = {};                    // ns: ts < before, the cursor
+  std::optional<TraceCursor> before = {};
   uint64_t limit = 20;
 };
 
@@ -65,8 +73,8 @@ struct TraceRow {
 };
 
 struct TraceList {
-  std::vector<TraceRow> rows;          // newest first
-  std::optional<int64_t> next_before;  // more rows match
+  std::vector<TraceRow> rows;              // newest first
+  std::optional<TraceCursor> next_before;  // more rows match
 };
 Result<TraceList> list_traces(store::Store& store, const TraceFilter& filter);
 

@@ -71,7 +71,9 @@ Response dispatch(store::Store& store, const ApiOptions& options, const Request&
   for (const Route& route : kRoutes) {
     std::string_view parameter;
     if (!matches(route.pattern, request.path, parameter)) continue;
-    if (request.method == "GET") return route.handler({store, options, request, parameter});
+    // The connection leaves out the body of an answer to HEAD.
+    if (request.method == "GET" || request.method == "HEAD")
+      return route.handler({store, options, request, parameter});
     Response response =
         error_response({ErrorCode::kInvalid, request.path + " answers GET, not " + request.method});
     response.status = 405;

@@ -42,6 +42,35 @@ void read_attribute(Parameters& parameters, query::TraceFilter& filter) {
   filter.attribute_value = text.substr(equals + 1);
 }
 
+// "<ns>-<trace id>-<span id>": the last row of a page. A time alone is taken too.
+std::string cursor_text(const query::TraceCursor& cursor) {
+  return time_text(cursor.start) + "-" + to_hex(cursor.trace_id) + "-" + to_hex(cursor.span_id);
+}
+
+void read_cursor(Parameters& parameters, query::TraceFilter& filter) {
+  const std::string text = parameters.text("before");
+  if (text.empty()) return;
+  query::TraceCursor cursor;
+  const char* const all = text.data() + text.size();
+  const auto [end, failure] = std::from_chars(text.data(), all, cursor.start);
+  bool good = failure == std::errc() && cursor.start >= 0;
+  if (good && end != all) {
+    constexpr size_t kTraceDigits = 32;
+    const std::string_view ids(end, static_cast<size_t>(all - end));
+    const bool shaped =
+        ids.size() > kTraceDigits + 1 && ids[0] == '-' && ids[kTraceDigits + 1] == '-';
+    const auto trace = shaped ? trace_id_from_hex(ids.substr(1, kTraceDigits)) : std::nullopt;
+    const auto span = shaped ? span_id_from_hex(ids.substr(kTraceDigits + 2)) : std::nullopt;
+    good = trace && span;
+    if (good) cursor = {cursor.start, *trace, *span};
+  }
+  if (good) {
+    filter.before = cursor;
+  } else {
+    parameters.refuse("before", "next_before of a page, or a time in Unix nanoseconds");
+  }
+}
+
 Result<query::TraceFilter> read_filter(const Request& request) {
   Parameters parameters(request);
   query::TraceFilter filter;
@@ -56,7 +85,7 @@ Result<query::TraceFilter> read_filter(const Request& request) {
   filter.max_duration = parameters.milliseconds_as_ns("max_duration_ms");
   filter.start = parameters.nanoseconds("start");
   filter.end = parameters.nanoseconds("end");
-  filter.before = parameters.nanoseconds("before");
+  read_cursor(parameters, filter);
   if (const auto id = parameters.text("trace_id"); !id.empty()) {
     filter.trace_id = trace_id_from_hex(id);
     if (!filter.trace_id) parameters.refuse("trace_id", "32 hexadecimal digits, not all zero");
@@ -154,8 +183,8 @@ Response traces(const Context& context) {
   json.begin_object().key("traces").begin_array();
   for (const auto& row : list->rows) write_trace_row(json, row);
   json.end_array().key("next_before");
-  const std::optional<int64_t> cursor = list->next_before;
-  cursor ? json.string(time_text(*cursor)) : json.null();
+  const auto& cursor = list->next_before;
+  cursor ? json.string(cursor_text(*cursor)) : json.null();
   json.field("truncated", cursor.has_value()).end_object();
   return json_response(std::move(json));
 }

@@ -407,6 +407,65 @@ TEST_F(ApiTest, FiltersSelect) {
   EXPECT_EQ(row.at("services"), boost::json::array{"filters"});
 }
 
+TEST_F(ApiTest, PagesLoseNothingWhenSpansStartTogether) {
+  std::vector<TestSpan> spans;
+  for (uint64_t id = 1; id <= 7; ++id) {
+    const uint64_t start = kNow + (id == 7 ? 1 : 0);
+    spans.push_back({.trace_id = {109, (id + 1) / 2},  // two entries a trace
+                     .span_id = id,
+                     .name = "GET /",
+                     .kind = SpanKind::kServer,
+                     .start = start,
+                     .duration = kMs});
+  }
+  insert("together", spans, "together");
+  std::vector<std::string> seen;
+  std::map<std::string, std::string> query{{"service", "together"}, {"limit", "2"}};
+  for (int page = 0; page < 10; ++page) {
+    const auto answer = call_json("/api/v1/traces", query);
+    for (const auto& row : answer.at("traces").as_array()) {
+      seen.emplace_back(row.at("span_id").as_string());
+    }
+    if (answer.at("next_before").is_null()) break;
+    query["before"] = std::string(answer.at("next_before").as_string());
+  }
+  const auto id = [](uint64_t number) { return to_hex(SpanId{number}); };
+  EXPECT_EQ(seen, (std::vector<std::string>{id(7), id(1), id(2), id(3), id(4), id(5), id(6)}));
+}
+
+TEST_F(ApiTest, AttributesWithAColumnOfTheirOwnAreFoundToo) {
+  auto traces = order_traces(110);
+  traces.request_spans[1].attributes.push_back({"code.lineno", int64_t{42}});
+  traces.request_spans[0].attributes.push_back({"db.potential_n_plus_one", true});
+  insert("columns", traces.request_spans, "columns-1");
+  insert("columns", traces.task_spans, "columns-2");
+  const std::vector<std::string> request{to_hex(traces.request)};
+  const std::vector<std::string> task{to_hex(traces.task)};
+  const std::vector<std::string> none;
+  const auto with = [&](const std::string& attribute) {
+    return trace_ids({{"service", "columns"}, {"attribute", attribute}});
+  };
+  EXPECT_EQ(with("http.method=POST"), request);
+  EXPECT_EQ(with("http.status_code=201"), request);
+  EXPECT_EQ(with("http.request.method=POST"), none) << "sent under the old name";
+  EXPECT_EQ(with("http.method=GET"), none);
+  EXPECT_EQ(with("db.system.name=postgresql"), request);
+  EXPECT_EQ(with("nuages.kind=view"), request);
+  EXPECT_EQ(with("code.lineno=42"), request);
+  EXPECT_EQ(with("code.lineno=0"), none);
+  EXPECT_EQ(with("db.potential_n_plus_one=true"), request);
+  EXPECT_EQ(with("db.potential_n_plus_one=false"), none);
+  EXPECT_EQ(with("db.query_count=2"), request);
+  EXPECT_EQ(with("celery.task_name=orders.tasks.process_order"), task);
+  EXPECT_EQ(with("db.query.text=INSERT INTO orders (a, b) VALUES (?, ?)"), request);
+}
+
+TEST_F(ApiTest, HeadIsAnsweredLikeGet) {
+  Request head = get("/healthz");
+  head.method = "HEAD";
+  EXPECT_EQ(call(head).status, 200);
+}
+
 TEST_F(ApiTest, ServicesRoutesAndFindings) {
   auto traces = order_traces(108);
   traces.request_spans[0].attributes.push_back({"db.potential_n_plus_one", true});
@@ -456,7 +515,8 @@ TEST_F(ApiTest, BadInputIsNamed) {
       {"http_status", "42"},      {"min_duration_ms", "-1"},
       {"min_duration_ms", "nan"}, {"max_duration_ms", "1e300"},
       {"start", "yesterday"},     {"end", "12.5"},
-      {"before", "-4"},           {"trace_id", "xyz"},
+      {"before", "-4"},           {"before", "12-zz-1"},
+      {"before", "12-3"},         {"trace_id", "xyz"},
       {"n_plus_one", "yes"},      {"kind", "server|client"},
       {"attribute", "novalue"},   {"limit", "ten"}};
   for (const auto& [name, value] : bad) {
