@@ -146,6 +146,11 @@ CommandLine parse_command_line(int argc, const char* const* argv,
   if (wal_mib == 0 || options.max_connections == 0) {
     return fail("--max-wal-mib and --max-connections must be at least 1");
   }
+  constexpr uint64_t kMostWalMib = uint64_t{1} << 40;  // in bytes it still fits 64 bits
+  if (wal_mib > kMostWalMib) {
+    return fail("--max-wal-mib=" + std::to_string(wal_mib) + " is more than " +
+                std::to_string(kMostWalMib));
+  }
   options.max_wal_bytes = wal_mib << 20;
   options.peer_timeout_ns = static_cast<uint64_t>(peer_seconds * kSecond);
   options.stop_timeout_ns = static_cast<uint64_t>(stop_seconds * kSecond);

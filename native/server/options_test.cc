@@ -55,6 +55,11 @@ TEST(Options, WrongValuesAreNamed) {
   EXPECT_EQ(parse({"--data="}).action, CommandLine::Action::kFail);
 }
 
+TEST(Options, SizesThatWouldOverflowAreRefused) {
+  EXPECT_NE(parse({"--max-wal-mib=99999999999999"}).text.find("--max-wal-mib"), std::string::npos);
+  EXPECT_EQ(parse({"--max-wal-mib=1048576"}).options.max_wal_bytes, uint64_t{1} << 40);
+}
+
 TEST(Options, VersionAndHelp) {
   EXPECT_EQ(parse({"--version"}).text, "nuages-server 1.2.3\n");
   EXPECT_EQ(parse({"--help"}).action, CommandLine::Action::kPrint);
