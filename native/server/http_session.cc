@@ -12,6 +12,7 @@
 
 #include "server/gunzip.h"
 #include "server/host_guard.h"
+#include "wire/protobuf_reader.h"
 
 namespace nuages::server {
 namespace {
@@ -157,7 +158,8 @@ std::optional<Request> HttpSession::parse_target(std::string_view target) {
   Request request;
   const size_t mark = target.find('?');
   auto path = url_decode(target.substr(0, mark), false);
-  if (!path || !path->starts_with('/')) return {};
+  // Answers echo these texts, and JSON and protobuf hold UTF-8 only.
+  if (!path || !path->starts_with('/') || !wire::valid_utf8(*path)) return {};
   request.path = std::move(*path);
   if (mark == std::string_view::npos) return request;
   std::string_view rest = target.substr(mark + 1);
@@ -168,7 +170,7 @@ std::optional<Request> HttpSession::parse_target(std::string_view target) {
     auto key = url_decode(pair.substr(0, equals), true);
     auto value = url_decode(
         equals == std::string_view::npos ? std::string_view() : pair.substr(equals + 1), true);
-    if (!key || !value) return {};
+    if (!key || !value || !wire::valid_utf8(*key) || !wire::valid_utf8(*value)) return {};
     if (!key->empty()) request.query[std::move(*key)] = std::move(*value);
   }
   return request;
@@ -178,7 +180,7 @@ void HttpSession::on_request() {
   auto& message = parser_->get();
   const bool keep_alive = message.keep_alive();
   std::optional<Request> request = parse_target(view(message.target()));
-  if (!request) return refuse(400, "the request's target is not a valid path");
+  if (!request) return refuse(400, "the request's target is not a valid path and query in UTF-8");
   request->method = std::string(view(message.method_string()));
   for (const auto& field : message) {
     request->headers[lower(view(field.name_string()))] = std::string(view(field.value()));
@@ -227,6 +229,7 @@ void HttpSession::send(Response response, bool keep_alive) {
       static_cast<http::status>(response.status), 11);
   message->set(http::field::content_type, response.content_type);
   message->set(http::field::server, "nuages");
+  message->set("X-Content-Type-Options", "nosniff");
   message->keep_alive(keep_alive);
   message->body() = std::move(response.body);
   message->prepare_payload();
@@ -241,13 +244,17 @@ void HttpSession::send(Response response, bool keep_alive) {
         // and could take our answer with it.
         error_code ignored;
         std::ignore = self->stream_.socket().shutdown(asio::socket_base::shutdown_send, ignored);
+        if (self->stopping_) return self->close();
+        self->idle_ = true;  // answered: a stop need not wait for the peer
+        self->parser_.reset();
+        self->share_.release();
+        self->stream_.expires_after(std::chrono::nanoseconds(self->options_->timeout_ns));
         self->drain();
       });
 }
 
 void HttpSession::drain() {
   buffer_.clear();
-  stream_.expires_after(std::chrono::nanoseconds(options_->timeout_ns));
   stream_.async_read_some(buffer_.prepare(kReadSize),
                           [self = shared_from_this()](const error_code& error, size_t size) {
                             self->drained_ += size;

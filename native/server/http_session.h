@@ -73,7 +73,7 @@ class HttpSession final : public Connection, public std::enable_shared_from_this
   MemoryBudget::Share share_;
   std::unique_ptr<Parser> parser_;  // of the current request
   bool first_ = true;
-  bool idle_ = true;  // between requests
+  bool idle_ = true;  // between requests, or answered for good
   bool stopping_ = false;
   size_t drained_ = 0;
 };

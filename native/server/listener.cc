@@ -8,6 +8,7 @@
 #include <tuple>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/log.h"
 
 namespace nuages::server {
@@ -18,6 +19,7 @@ using asio::ip::tcp;
 using boost::system::error_code;
 
 constexpr auto kPauseWithoutDescriptors = std::chrono::milliseconds(100);
+constexpr uint64_t kLogEveryNs = 10'000'000'000;
 
 }  // namespace
 
@@ -35,6 +37,7 @@ struct Listener::State {
   const size_t max_connections;
   const Factory factory;
   tcp::endpoint endpoint;
+  uint64_t logged_ns = 0;  // the acceptor's strand only
 
   std::mutex mutex;
   std::list<std::weak_ptr<Connection>> connections;
@@ -98,7 +101,10 @@ void Listener::accept(const std::shared_ptr<State>& state) {
           accept(state);
           return;
         }
-        if (error == asio::error::no_descriptors || error == asio::error::no_memory) {
+        const bool full = error == asio::error::no_descriptors || error == asio::error::no_memory;
+        if (const uint64_t now = steady_now();
+            full && (state->logged_ns == 0 || now - state->logged_ns > kLogEveryNs)) {
+          state->logged_ns = now;
           log(LogLevel::kError, "listener",
               "cannot accept: " + error.message() + "; raise the limit of open files (ulimit -n)");
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import socket
+import time
 import zlib
 from typing import Callable
 
@@ -160,10 +161,14 @@ def test_the_ui_port(shared_server: Server) -> None:  # noqa: F811
     assert head.status_code == 200 and head.content == b""
     assert shared_server.get("/healthz").text == "ok\n"
     assert shared_server.get("/readyz").status_code == 200
+    assert requests.head(shared_server.ui + "/healthz", timeout=PATIENCE).status_code == 200
+    assert shared_server.get("/api/v1/status").headers["X-Content-Type-Options"] == "nosniff"
     assert shared_server.get("/api/v1/nothing").status_code == 404
     with raw(shared_server.addresses["ui"]) as peer:
         peer.sendall(b"GET /%zz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert read_all(peer).startswith(b"HTTP/1.1 400")
+    for target in ("/%ff.js", "/api/v1/traces?name=%ff", "/api/v1/traces?%ff=1"):  # not UTF-8: never echoed
+        assert shared_server.get(target).json()["error"]["code"] == "invalid"
 
 
 def test_status_counts(shared_server: Server) -> None:  # noqa: F811
@@ -209,6 +214,29 @@ def test_garbage_and_slow_peers(make_server: Callable[..., Server], port: str) -
         assert read_all(peer).startswith(b"HTTP/1.1 400")
     assert server.get("/healthz").text == "ok\n"
     assert server.stop() == 0
+
+
+def refused(address: str) -> socket.socket:
+    """A connection whose request was refused and answered, and that the peer keeps open."""
+    peer = raw(address)
+    peer.sendall(b"POST /v1/traces HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999\r\n\r\n")
+    assert read_all(peer).startswith(b"HTTP/1.1 413")
+    return peer
+
+
+def test_a_refused_peer_that_trickles_is_dropped(make_server: Callable[..., Server]) -> None:  # noqa: F811
+    with refused(make_server("--peer-timeout=0.5").start().addresses["http"]) as peer:
+        end = time.monotonic() + PATIENCE
+        with pytest.raises(ConnectionError):
+            while time.monotonic() < end:
+                peer.send(b"x")
+                time.sleep(0.05)
+
+
+def test_refused_peers_do_not_delay_the_stop(make_server: Callable[..., Server]) -> None:  # noqa: F811
+    server = make_server("--peer-timeout=600", "--stop-timeout=600").start()
+    with refused(server.addresses["http"]):
+        assert server.stop() == 0
 
 
 def test_errors_of_the_ui_port_are_json(shared_server: Server) -> None:  # noqa: F811
