@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import platform
+import re
 import statistics
 import subprocess
 import sys
@@ -130,11 +131,27 @@ def memory_bytes(pid: int) -> dict[str, int]:
     return {"rss": values["Rss"], "pss": values["Pss"]}
 
 
+PART = re.compile(r"(?P<partition>[^_]+)_(?P<first>\d+)_(?P<last>\d+)_(?P<level>\d+)(_\d+)?$")
+
+
 def disk_bytes(folder: Path) -> int:
+    """Without what the store keeps for eight minutes after a merge: parts whose blocks a larger part holds."""
     total = 0
+    superseded: set[Path] = set()
+    for marker in folder.rglob("format_version.txt"):  # one in each table
+        parts = [(match, path) for path in marker.parent.iterdir() if (match := PART.match(path.name))]
+        for match, path in parts:
+            for other, _ in parts:
+                if (
+                    other["partition"] == match["partition"]
+                    and int(other["first"]) <= int(match["first"])
+                    and int(other["last"]) >= int(match["last"])
+                    and int(other["level"]) > int(match["level"])
+                ):
+                    superseded.add(path)
     for path in folder.rglob("*"):
-        with contextlib.suppress(FileNotFoundError):  # the store removes merged parts meanwhile
-            if path.is_file():
+        with contextlib.suppress(FileNotFoundError):  # the store removes parts meanwhile
+            if path.is_file() and superseded.isdisjoint(path.parents):
                 total += path.stat().st_blocks * 512
     return total
 

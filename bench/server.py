@@ -16,7 +16,7 @@ from typing import Any
 
 import common
 import grpc
-from common import BenchError, Server, cpu_seconds, median, spread, table
+from common import BenchError, Server, cpu_seconds, spread, table
 from payload import Template
 
 EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
@@ -34,8 +34,20 @@ class Variant:
         self.sent = 0
         self.cpu: list[float] = []  # seconds a span, by round
         self.rate: list[float] = []  # spans acknowledged a second of wall time
+        self.warm_up = 0
+        self.cpu_begin = 0.0
         channel = grpc.insecure_channel(server.grpc, options=[("grpc.max_send_message_length", 64 << 20)])
         self._export = channel.unary_unary(EXPORT)
+
+    def begin(self) -> None:
+        self.cpu.clear()
+        self.rate.clear()
+        self.warm_up = self.sent
+        self.cpu_begin = cpu_seconds(self.server.process.pid)
+
+    @property
+    def measured(self) -> int:
+        return self.sent - self.warm_up
 
     def round(self, spans: int) -> None:
         batches = max(1, spans // self.template.spans)
@@ -74,7 +86,7 @@ def program() -> None:
     parser = argparse.ArgumentParser(description="nuages-server: CPU and bytes per span stored.")
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--spans", type=int, default=200_000, help="per variant and round")
-    parser.add_argument("--settle", type=float, default=20, help="seconds for merges before the last disk figure")
+    parser.add_argument("--settle", type=float, default=30, help="seconds for merges before the last disk figure")
     options = parser.parse_args()
     cores = sorted(os.sched_getaffinity(0))
     core = SERVER_CORE if len(cores) > 1 else None
@@ -98,39 +110,34 @@ def program() -> None:
         print(f"run       {options.rounds} rounds of {options.spans} spans per variant\n", flush=True)
         for variant in variants:
             variant.round(options.spans // 4)  # warm: tables, caches, allocator
-            variant.cpu.clear()
-            variant.rate.clear()
+            variant.begin()
         for _ in range(options.rounds):
             for variant in variants:
                 variant.round(options.spans)
-        fresh = {variant.name: common.disk_bytes(variant.server.data) / variant.sent for variant in variants}
-        before = {variant.name: cpu_seconds(variant.server.process.pid) for variant in variants}
         time.sleep(options.settle)
         rows = []
         for variant in variants:
             variant.check_all_stored()
-            later = cpu_seconds(variant.server.process.pid) - before[variant.name]
+            whole = (cpu_seconds(variant.server.process.pid) - variant.cpu_begin) / variant.measured
             memory = common.memory_bytes(variant.server.process.pid)
             rows.append(
                 [
                     variant.name,
                     spread(variant.cpu, 1e6),
-                    f"{1 / median(variant.cpu):,.0f}",
+                    f"{whole * 1e6:.2f}",
+                    f"{1 / whole:,.0f}",
                     spread(variant.rate, 1e-3, 0),
-                    f"{fresh[variant.name]:.1f}",
                     f"{common.disk_bytes(variant.server.data) / variant.sent:.1f}",
-                    f"{later:.1f}",
                     f"{memory['rss'] / 2**20:.0f}",
                 ]
             )
         header = (
             "variant",
-            "CPU us/span [quartiles]",
-            "spans/s of one core",
-            "thousand spans/s acknowledged",
+            "CPU us/span until stored [quartiles]",
+            "with merges",
+            "spans per core-second",
+            "thousand spans/s acknowledged [quartiles]",
             "bytes/span on disk",
-            "after merges",
-            "CPU s of merges",
             "RSS MiB",
         )
         print(table(header, rows))
