@@ -71,6 +71,14 @@ def test_bad_environment_values_give_defaults(monkeypatch: Any, caplog: Any) -> 
     assert "soon" in caplog.text and "lzma" in caplog.text
 
 
+@pytest.mark.parametrize(
+    "endpoint", ["http://me:topsecret@host:4318", "ftp://me:topsecret@host", "me:topsecret@host:9x"]
+)
+def test_a_password_in_the_endpoint_is_not_shown(endpoint: str, caplog: Any) -> None:
+    assert parse_endpoint(endpoint, False)[0].partition("://")[2].startswith("host:")
+    assert "host" in caplog.text and "topsecret" not in caplog.text
+
+
 def test_a_key_over_plaintext_is_warned_about_without_showing_it(caplog: Any) -> None:
     OTLPSpanExporter(endpoint="http://far.example:4317", headers={"authorization": "Bearer topsecret"})
     assert "unencrypted" in caplog.text and "topsecret" not in caplog.text

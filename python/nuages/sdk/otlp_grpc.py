@@ -92,15 +92,18 @@ def parse_endpoint(endpoint: str, insecure: Optional[bool]) -> tuple[str, bool]:
     scheme, separator, rest = text.partition("://")
     if not separator:
         scheme, rest = "", text
+    authority, slash, path = rest.partition("/")
+    rest = authority.rpartition("@")[2] + slash + path  # a password must not get into the log
+    shown = f"{scheme}{separator}{rest}"
     scheme = scheme.lower()
     if scheme not in {"", "http", "https", "grpc", "grpcs"}:
         logger.error(
-            "The OTLP endpoint %r has the scheme %r; using it as http. Use http:// or https://.", endpoint, scheme
+            "The OTLP endpoint %r has the scheme %r; using it as http. Use http:// or https://.", shown, scheme
         )
         scheme = "http"
     if scheme in {"http", "grpc"}:
         if insecure is False:
-            logger.info("The OTLP endpoint %s is http: plaintext, although insecure=False.", endpoint)
+            logger.info("The OTLP endpoint %s is http: plaintext, although insecure=False.", shown)
         plain = True
     elif scheme in {"https", "grpcs"}:
         plain = False
@@ -111,14 +114,12 @@ def parse_endpoint(endpoint: str, insecure: Optional[bool]) -> tuple[str, bool]:
     try:
         port = parts.port
     except ValueError:
-        logger.error("The OTLP endpoint %r has no usable port; using %d.", endpoint, GRPC_PORT)
+        logger.error("The OTLP endpoint %r has no usable port; using %d.", shown, GRPC_PORT)
         port = GRPC_PORT
     if port is None:
         port = GRPC_PORT if plain else HTTPS_PORT
     if port == HTTP_PORT:
-        logger.warning(
-            "The OTLP endpoint %s is port 4318, which is OTLP/HTTP by convention; OTLP/gRPC is 4317.", endpoint
-        )
+        logger.warning("The OTLP endpoint %s is port 4318, which is OTLP/HTTP by convention; OTLP/gRPC is 4317.", shown)
     if ":" in host:
         host = f"[{host}]"
     return f"{'http' if plain else 'https'}://{host}:{port}", plain
