@@ -32,7 +32,7 @@ PyObject* context_var(ModuleState& state) noexcept {
     PyErr_Clear();
     return nullptr;
   }
-  Ref var = Ref::take(PyObject_GetAttr(runtime, state.s_current_context.get()));
+  Ref var = Ref::take(call_python(PyObject_GetAttr, runtime, state.s_current_context.get()));
   if (!var) PyErr_Clear();
   if (var && !PyContextVar_CheckExact(var.get())) var.reset();
   state.context_var = std::move(var);
@@ -42,9 +42,10 @@ PyObject* context_var(ModuleState& state) noexcept {
 
 Ref call_runtime(ModuleState& state, PyObject* method, PyObject* argument) noexcept {
   if (!state.runtime_context) return {};
-  Ref result =
-      Ref::take(argument ? PyObject_CallMethodOneArg(state.runtime_context.get(), method, argument)
-                         : PyObject_CallMethodNoArgs(state.runtime_context.get(), method));
+  Ref result = Ref::take(
+      argument
+          ? call_python(PyObject_CallMethodOneArg, state.runtime_context.get(), method, argument)
+          : call_python(PyObject_CallMethodNoArgs, state.runtime_context.get(), method));
   if (!result) PyErr_Clear();
   return result;
 }
@@ -77,7 +78,8 @@ Ref span_in_context(ModuleState& state, PyObject* context) noexcept {
     if (!span) PyErr_Clear();
     return Ref::share(span);
   }
-  Ref span = Ref::take(PyObject_CallMethodOneArg(context, state.s_get.get(), state.span_key.get()));
+  Ref span = Ref::take(
+      call_python(PyObject_CallMethodOneArg, context, state.s_get.get(), state.span_key.get()));
   if (!span) PyErr_Clear();
   if (span.get() == Py_None) span.reset();
   return span;

@@ -128,7 +128,7 @@ bool ValueHolder::convert_plain(PyObject* value, uint32_t max_length) noexcept {
 bool ValueHolder::convert(ModuleState& state, PyObject* value, uint32_t max_length) noexcept try {
   // None is a value in new SDKs and refused by old ones; clean_value knows.
   if (value != Py_None && convert_plain(value, max_length)) return true;
-  const Ref cleaned = Ref::take(PyObject_CallOneArg(state.clean_value.get(), value));
+  const Ref cleaned = Ref::take(call_python(PyObject_CallOneArg, state.clean_value.get(), value));
   if (!cleaned) {
     PyErr_Clear();
     return false;
@@ -154,9 +154,10 @@ bool ValueHolder::convert(ModuleState& state, PyObject* value, uint32_t max_leng
 
 bool AttributeList::add(PyObject* key, PyObject* value) noexcept try {
   if (!PyUnicode_Check(key) || PyUnicode_GET_LENGTH(key) == 0) {
-    const Ref said = Ref::take(PyObject_CallFunction(
-        state_.warn.get(), "sN", "invalid attribute key: it must be a non-empty string, not %s",
-        PyObject_Repr(key)));
+    const Ref said =
+        Ref::take(call_python(PyObject_CallFunction, state_.warn.get(), "sN",
+                              "invalid attribute key: it must be a non-empty string, not %s",
+                              call_python(PyObject_Repr, key)));
     if (!said) PyErr_Clear();
     return false;
   }
@@ -179,8 +180,9 @@ void AttributeList::add_mapping(PyObject* mapping) noexcept {
       Ref::take(PyDict_CheckExact(mapping) ? PyDict_Items(mapping) : PyMapping_Items(mapping));
   if (!items) {
     PyErr_Clear();
-    const Ref said = Ref::take(PyObject_CallFunction(
-        state_.warn.get(), "sN", "attributes must be a mapping, not %s", PyObject_Repr(mapping)));
+    const Ref said = Ref::take(call_python(PyObject_CallFunction, state_.warn.get(), "sN",
+                                           "attributes must be a mapping, not %s",
+                                           call_python(PyObject_Repr, mapping)));
     if (!said) PyErr_Clear();
     return;
   }

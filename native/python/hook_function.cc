@@ -16,6 +16,8 @@ PyObject* hook_vectorcall(PyObject* callable, PyObject* const* args, size_t flag
   if (!hook.enabled) return call_original(hook, call);
   try {
     return hook.handler(hook, call);
+  } catch (const abi::__forced_unwind&) {
+    throw;         // somebody ends this thread
   } catch (...) {  // std::bad_alloc is all that can come
     return PyErr_NoMemory();
   }
@@ -34,14 +36,14 @@ PyObject* hook_getattro(PyObject* self, PyObject* name) {
   PyObject* own = PyObject_GenericGetAttr(self, name);
   if (own != nullptr || !PyErr_ExceptionMatches(PyExc_AttributeError)) return own;
   PyErr_Clear();
-  return PyObject_GetAttr(as_hook(self).original, name);
+  return call_python(PyObject_GetAttr, as_hook(self).original, name);
 }
 
-PyObject* hook_repr(PyObject* self) { return PyObject_Repr(as_hook(self).original); }
+PyObject* hook_repr(PyObject* self) { return call_python(PyObject_Repr, as_hook(self).original); }
 
 // Pickled as functions are: by the name it is found under.
 PyObject* hook_reduce(PyObject* self, PyObject* /*unused*/) {
-  return PyObject_GetAttrString(self, "__qualname__");
+  return call_python(PyObject_GetAttrString, self, "__qualname__");
 }
 
 int hook_traverse(PyObject* self, visitproc visit, void* arg) {
@@ -112,7 +114,7 @@ bool copy_identity(HookFunction& hook) noexcept {
   hook.dict = PyDict_New();
   if (hook.dict == nullptr) return false;
   for (const char* name : {"__module__", "__name__", "__qualname__", "__doc__"}) {
-    const Ref value = Ref::take(PyObject_GetAttrString(hook.original, name));
+    const Ref value = Ref::take(call_python(PyObject_GetAttrString, hook.original, name));
     if (!value) {
       PyErr_Clear();
     } else if (PyDict_SetItemString(hook.dict, name, value.get()) < 0) {

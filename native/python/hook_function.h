@@ -44,7 +44,8 @@ struct HookFunction {
 
 // Calls the original with the same arguments. New reference, or null with the exception set.
 inline PyObject* call_original(HookFunction& hook, const HookCall& call) {
-  return PyObject_Vectorcall(hook.original, call.args, call.flagged_count, call.keywords);
+  return call_python(PyObject_Vectorcall, hook.original, call.args, call.flagged_count,
+                     call.keywords);
 }
 
 // A new hook around `original`; `data` may be null. With `identity` it gets the original's name,

@@ -69,7 +69,7 @@ PyObject* handle_resolve(HookFunction& hook, const HookCall& call) {
   if (!route || !PyUnicode_Check(route.get())) return match;
   Ref normal = Ref::share(item_of(hooks.routes.get(), route.get()));
   if (!normal) {
-    normal = Ref::take(PyObject_CallOneArg(hooks.route_name.get(), route.get()));
+    normal = Ref::take(call_python(PyObject_CallOneArg, hooks.route_name.get(), route.get()));
     if (!normal || PyDict_SetItem(hooks.routes.get(), route.get(), normal.get()) < 0) {
       hook_failed(hooks, "reading a route");
       return match;

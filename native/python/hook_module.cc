@@ -173,7 +173,7 @@ void Hooks::clear() {
 
 Ref attribute_of(PyObject* object, PyObject* name) noexcept {
   if (object == nullptr) return {};
-  Ref value = Ref::take(PyObject_GetAttr(object, name));
+  Ref value = Ref::take(call_python(PyObject_GetAttr, object, name));
   if (!value) PyErr_Clear();
   return value;
 }
@@ -204,7 +204,7 @@ void hook_failed(Hooks& hooks, std::string_view place) noexcept {
     std::string text =
         "nuages failed while " + std::string(place) + "; the application is not affected";
     if (kept_value) {
-      const Ref shown = Ref::take(PyObject_Repr(kept_value.get()));
+      const Ref shown = Ref::take(call_python(PyObject_Repr, kept_value.get()));
       if (shown) text.append(": ").append(Utf8(shown.get()).view());
       PyErr_Clear();
     }

@@ -51,9 +51,9 @@ bool excluded(Hooks& hooks, const RequestFacts& facts) noexcept {
   PyObject* filter = item_of(hooks.options.get(), hooks.n_excluded.get());
   if (filter == nullptr || filter == Py_None) return false;
   const Ref path = text_object(facts.path), url = text_object(facts.url);
-  const Ref answer =
-      path && url ? Ref::take(PyObject_CallFunctionObjArgs(filter, path.get(), url.get(), nullptr))
-                  : Ref();
+  const Ref answer = path && url ? Ref::take(call_python(PyObject_CallFunctionObjArgs, filter,
+                                                         path.get(), url.get(), nullptr))
+                                 : Ref();
   if (!answer) {
     hook_failed(hooks, "matching excluded URLs");
     return false;
@@ -82,7 +82,7 @@ bool has_current_span(Hooks& hooks) noexcept {
   if (parent.kind != ParentKind::kForeign) return parent.kind != ParentKind::kNone;
   if (parent.object && as_span(hooks.module, parent.object.get()) != nullptr) return true;
   const Ref context =
-      Ref::take(PyObject_CallMethod(parent.object.get(), "get_span_context", nullptr));
+      Ref::take(call_python(PyObject_CallMethod, parent.object.get(), "get_span_context", nullptr));
   if (!context) PyErr_Clear();
   trace::SpanContext read;
   return context && read_span_context(hooks.module, context.get(), read) && read.valid();
@@ -206,8 +206,8 @@ PyType_Spec request_spec = {"nuages._native.Request", sizeof(RequestObject), 0,
 bool attach_closer(RequestObject& request, PyObject* response) noexcept {
   const Ref closers = attribute_of(response, request.hooks->n_resource_closers.get());
   if (!closers || !PyList_Check(closers.get())) return false;
-  const Ref close =
-      Ref::take(PyObject_GetAttrString(reinterpret_cast<PyObject*>(&request), "close"));
+  const Ref close = Ref::take(
+      call_python(PyObject_GetAttrString, reinterpret_cast<PyObject*>(&request), "close"));
   if (close && PyList_Append(closers.get(), close.get()) == 0) return true;
   PyErr_Clear();
   return false;
@@ -228,7 +228,8 @@ void call_user_hook(Hooks& hooks, PyObject* name, PyObject* span, PyObject* requ
   PyObject* user = item_of(hooks.options.get(), name);
   if (user == nullptr || user == Py_None) return;
   const Ref kept = Ref::share(user);
-  const Ref done = Ref::take(PyObject_CallFunctionObjArgs(user, span, request, response, nullptr));
+  const Ref done =
+      Ref::take(call_python(PyObject_CallFunctionObjArgs, user, span, request, response, nullptr));
   if (!done)
     hook_failed(hooks, response == nullptr ? "calling request_hook" : "calling response_hook");
 }

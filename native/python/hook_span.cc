@@ -104,7 +104,7 @@ void record_escaped(Hooks& hooks, SpanObject* span, PyObject* exception) noexcep
   if (exception == nullptr || span == nullptr || span->span == nullptr) return;
   bool client = false;
   if (hooks.client_errors && PyTuple_Check(hooks.client_errors.get())) {
-    const int matches = PyObject_IsInstance(exception, hooks.client_errors.get());
+    const int matches = call_python(PyObject_IsInstance, exception, hooks.client_errors.get());
     if (matches < 0) PyErr_Clear();
     client = matches > 0;
   }
@@ -162,7 +162,7 @@ PyObject* handle_view_seam(HookFunction& hook, const HookCall& call) {
   Ref shape = Ref::share(PyDict_GetItemWithError(cache, view));
   if (!shape) {
     PyErr_Clear();  // not hashable
-    shape = Ref::take(PyObject_CallOneArg(PyTuple_GET_ITEM(hook.data, 1), view));
+    shape = Ref::take(call_python(PyObject_CallOneArg, PyTuple_GET_ITEM(hook.data, 1), view));
     if (!shape) {
       hook_failed(hooks, "describing a view");
       return result;
@@ -173,7 +173,7 @@ PyObject* handle_view_seam(HookFunction& hook, const HookCall& call) {
   if (shape.get() == Py_None) return result;
   PyObject* hooked = PyCapsule_CheckExact(shape.get())
                          ? new_hook(hooks, result, handle_view, shape.get(), false)
-                         : PyObject_CallOneArg(shape.get(), result);
+                         : call_python(PyObject_CallOneArg, shape.get(), result);
   if (hooked == nullptr) {
     hook_failed(hooks, "hooking a view");
     return result;
@@ -203,16 +203,17 @@ PyObject* handle_around(HookFunction& hook, const HookCall& call) {
     hook_failed(hooks, "reading the arguments of a hooked call");
     return call_original(hook, call);
   }
-  const Ref state = Ref::take(PyObject_CallFunctionObjArgs(PyTuple_GET_ITEM(hook.data, 0),
-                                                           args.get(), kwargs.get(), nullptr));
+  const Ref state =
+      Ref::take(call_python(PyObject_CallFunctionObjArgs, PyTuple_GET_ITEM(hook.data, 0),
+                            args.get(), kwargs.get(), nullptr));
   if (!state) hook_failed(hooks, "before a hooked call");
-  PyObject* result = PyObject_Call(hook.original, args.get(), kwargs.get());
+  PyObject* result = call_python(PyObject_Call, hook.original, args.get(), kwargs.get());
   if (state && state.get() != Py_None) {
     SavedException saved;
     PyObject* exception = result == nullptr ? saved.value() : nullptr;
-    const Ref done = Ref::take(PyObject_CallFunctionObjArgs(
-        PyTuple_GET_ITEM(hook.data, 1), state.get(), result == nullptr ? Py_None : result,
-        exception == nullptr ? Py_None : exception, nullptr));
+    const Ref done = Ref::take(call_python(
+        PyObject_CallFunctionObjArgs, PyTuple_GET_ITEM(hook.data, 1), state.get(),
+        result == nullptr ? Py_None : result, exception == nullptr ? Py_None : exception, nullptr));
     if (!done) hook_failed(hooks, "after a hooked call");
   }
   return result;

@@ -42,8 +42,8 @@ std::string database_name(std::string_view system, std::string name) {
 
 Ref read_info(Hooks& hooks, PyObject* connection, PyObject* settings) {
   auto info = std::make_unique<DatabaseInfo>();
-  const Ref alias = Ref::take(PyObject_GetAttrString(connection, "alias"));
-  const Ref vendor = Ref::take(PyObject_GetAttrString(connection, "vendor"));
+  const Ref alias = Ref::take(call_python(PyObject_GetAttrString, connection, "alias"));
+  const Ref vendor = Ref::take(call_python(PyObject_GetAttrString, connection, "vendor"));
   PyErr_Clear();
   if (!alias || !vendor) return {};
   info->alias = Utf8(alias.get()).view();
@@ -123,7 +123,7 @@ bool carries_many_rows(std::string_view text, std::string_view operation) noexce
 void add_call_site(Hooks& hooks, trace::LocalRoot& root, uint64_t alias,
                    uint64_t fingerprint) noexcept {
   if (!hooks.call_site) return;
-  const Ref place = Ref::take(PyObject_CallNoArgs(hooks.call_site.get()));
+  const Ref place = Ref::take(call_python(PyObject_CallNoArgs, hooks.call_site.get()));
   if (!place) {
     hook_failed(hooks, "finding the place of a query");
     return;
@@ -151,10 +151,10 @@ Ref statement_text(PyObject* sql, PyObject* cursor) noexcept {
     if (!text) PyErr_Clear();
     return text;
   }
-  Ref text = Ref::take(PyObject_CallMethod(sql, "as_string", "O", cursor));
+  Ref text = Ref::take(call_python(PyObject_CallMethod, sql, "as_string", "O", cursor));
   if (!text) {
     PyErr_Clear();
-    text = Ref::take(PyObject_Str(sql));
+    text = Ref::take(call_python(PyObject_Str, sql));
   }
   if (!text) PyErr_Clear();
   return text;

@@ -16,7 +16,7 @@ PyObject* stream_next(PyObject* self) {
   Hooks& hooks = *stream.request->hooks;
   Activation activation;
   activate(hooks.module, stream.request->span->get(), activation);
-  PyObject* item = Py_TYPE(stream.inner)->tp_iternext(stream.inner);
+  PyObject* item = call_python(Py_TYPE(stream.inner)->tp_iternext, stream.inner);
   deactivate(hooks.module, activation);
   if (item == nullptr && PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_StopIteration)) {
     SavedException saved;
@@ -78,7 +78,7 @@ void wrap_stream(RequestObject& request, PyObject* response) noexcept {
   stream.request = &request;
   stream.inner = inner.release();
   const Ref wrapper = Ref::take(object);
-  if (PyObject_SetAttr(response, hooks.n_iterator.get(), wrapper.get()) < 0) {
+  if (call_python(PyObject_SetAttr, response, hooks.n_iterator.get(), wrapper.get()) < 0) {
     hook_failed(hooks, "following a streaming response");
   }
 }

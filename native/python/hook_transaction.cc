@@ -27,7 +27,7 @@ Ref open_blocks(HookFunction& hook, PyObject* atomic, Ref* connection) noexcept 
   Hooks& hooks = *hook.hooks;
   const Ref alias = attribute_of(atomic, hooks.n_using.get());
   if (!alias || hook.data == nullptr) return {};
-  Ref found = Ref::take(PyObject_CallOneArg(hook.data, alias.get()));
+  Ref found = Ref::take(call_python(PyObject_CallOneArg, hook.data, alias.get()));
   const Ref dict = found ? Ref::take(PyObject_GenericGetDict(found.get(), nullptr)) : Ref();
   if (!dict) {
     PyErr_Clear();  // the original will meet the same error and tell the application

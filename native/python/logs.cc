@@ -64,7 +64,7 @@ void drain_logs(ModuleState& state) noexcept {
   if (!waiting().any.load(std::memory_order_relaxed) || !state.drain_logs) return;
   waiting().any.store(false, std::memory_order_relaxed);
   const ErrorGuard guard;
-  const Ref done = Ref::take(PyObject_CallNoArgs(state.drain_logs.get()));
+  const Ref done = Ref::take(call_python(PyObject_CallNoArgs, state.drain_logs.get()));
   if (!done) drop_error();
 }
 

@@ -81,7 +81,8 @@ PyObject* manager_exit(PyObject* self, PyObject* const* args, Py_ssize_t nargs) 
   auto* span = reinterpret_cast<SpanObject*>(span_object.get());
   if (!span->span) Py_RETURN_FALSE;
   // Exception only: GeneratorExit, KeyboardInterrupt and the like are no errors of the work.
-  if (nargs >= 2 && args[1] != Py_None && PyObject_IsInstance(args[1], PyExc_Exception) == 1 &&
+  if (nargs >= 2 && args[1] != Py_None &&
+      call_python(PyObject_IsInstance, args[1], PyExc_Exception) == 1 &&
       span->span->is_recording()) {
     if (data.arguments.record_exception) {
       record_exception(span, args[1], false, data.arguments.set_status_on_exception);
@@ -103,8 +104,8 @@ PyObject* manager_call(PyObject* self, PyObject* args, PyObject* kwargs) {
     return PyErr_Format(PyExc_TypeError, "a span decorator takes the function only");
   }
   if (!PyArg_ParseTuple(args, "O:start_as_current_span", &function)) return nullptr;
-  return PyObject_CallFunctionObjArgs(self_of(self)->tracer->state->decorate.get(), self, function,
-                                      nullptr);
+  return call_python(PyObject_CallFunctionObjArgs, self_of(self)->tracer->state->decorate.get(),
+                     self, function, nullptr);
 }
 
 PyMethodDef kMethods[] = {

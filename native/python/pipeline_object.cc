@@ -92,8 +92,10 @@ void pipeline_dealloc(PyObject* self) {
   // The destructor joins the thread's last step; let Python go on meanwhile.
   std::shared_ptr<exporter::Pipeline>* pipeline = self_of(self)->pipeline;
   self_of(self)->pipeline = nullptr;
-  Py_BEGIN_ALLOW_THREADS delete pipeline;
-  Py_END_ALLOW_THREADS type->tp_free(self);
+  PyThreadState* const thread = PyEval_SaveThread();
+  delete pipeline;
+  call_python(PyEval_RestoreThread, thread);
+  type->tp_free(self);
   Py_DECREF(type);
 }
 
@@ -109,9 +111,10 @@ PyObject* pipeline_wait(PyObject* self, PyObject* milliseconds) {
   const unsigned long timeout = PyLong_AsUnsignedLongMask(milliseconds);
   if (PyErr_Occurred()) return nullptr;
   const std::shared_ptr<exporter::Pipeline> pipeline = *self_of(self)->pipeline;
-  bool done = false;
-  Py_BEGIN_ALLOW_THREADS done = ((*pipeline).*kCall)(static_cast<uint32_t>(timeout));
-  Py_END_ALLOW_THREADS return PyBool_FromLong(done ? 1 : 0);
+  PyThreadState* const thread = PyEval_SaveThread();
+  const bool done = ((*pipeline).*kCall)(static_cast<uint32_t>(timeout));
+  call_python(PyEval_RestoreThread, thread);
+  return PyBool_FromLong(done ? 1 : 0);
 }
 
 PyObject* pipeline_counters(PyObject* self, PyObject*) {

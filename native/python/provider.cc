@@ -197,9 +197,9 @@ bool run_callbacks(ModuleState& state, const Ref& callbacks, PyObject* span,
   for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(kept.get()); ++i) {
     PyObject* callback = PyTuple_GET_ITEM(kept.get(), i);
     PyObject* arguments[] = {nullptr, span, parent_context ? parent_context : Py_None};
-    const Ref result =
-        Ref::take(PyObject_Vectorcall(callback, arguments + 1, 1 | PY_VECTORCALL_ARGUMENTS_OFFSET,
-                                      with_context ? keywords.get() : nullptr));
+    const Ref result = Ref::take(call_python(PyObject_Vectorcall, callback, arguments + 1,
+                                             1 | PY_VECTORCALL_ARGUMENTS_OFFSET,
+                                             with_context ? keywords.get() : nullptr));
     if (result) continue;
     if (!PyErr_ExceptionMatches(PyExc_Exception)) return false;
     PyObject *type = nullptr, *value = nullptr, *traceback = nullptr;
@@ -207,8 +207,9 @@ bool run_callbacks(ModuleState& state, const Ref& callbacks, PyObject* span,
     PyErr_NormalizeException(&type, &value, &traceback);
     if (traceback) PyException_SetTraceback(value, traceback);
     const Ref error[] = {Ref::take(type), Ref::take(value), Ref::take(traceback)};
-    const Ref reported = Ref::take(PyObject_CallFunctionObjArgs(state.processor_failed.get(),
-                                                                callback, error[1].get(), nullptr));
+    const Ref reported =
+        Ref::take(call_python(PyObject_CallFunctionObjArgs, state.processor_failed.get(), callback,
+                              error[1].get(), nullptr));
     if (!reported) drop_error();
   }
   return true;

@@ -20,6 +20,16 @@ bool is_interrupt(PyObject* exception) noexcept {
 
 }  // namespace
 
+void hang_if_finalizing() noexcept {
+#if PY_VERSION_HEX >= 0x030D0000
+  const bool finalizing = Py_IsFinalizing() != 0;
+#else
+  const bool finalizing = _Py_IsFinalizing() != 0;
+#endif
+  if (!finalizing) return;
+  for (;;) pause();
+}
+
 void postpone_interrupt(PyObject* exception) noexcept {
   if (exception == nullptr || !PyExceptionInstance_Check(exception) || !is_interrupt(exception) ||
       syscall(SYS_gettid) != getpid()) {
@@ -49,7 +59,7 @@ Utf8::Utf8(PyObject* object) noexcept {
     PyErr_Clear();  // lone surrogates
     kept_ = Ref::take(PyUnicode_AsEncodedString(object, "utf-8", "replace"));
   } else {
-    const Ref shown = Ref::take(PyObject_Str(object));
+    const Ref shown = Ref::take(call_python(PyObject_Str, object));
     if (shown) kept_ = Ref::take(PyUnicode_AsEncodedString(shown.get(), "utf-8", "replace"));
   }
   if (!kept_) {

@@ -6,6 +6,7 @@
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+#include <cxxabi.h>
 
 #include <string_view>
 #include <utility>
@@ -55,6 +56,22 @@ class ErrorGuard {
   PyObject* value_ = nullptr;
   PyObject* traceback_ = nullptr;
 };
+
+// Never returns while the interpreter is being finalised, otherwise returns at once.
+void hang_if_finalizing() noexcept;
+
+// Calls into Python. Before 3.14 a daemon thread that wants the GIL while the interpreter is being
+// finalised is unwound by pthread_exit(): C++ frames would run destructors without the GIL and end
+// the process at the first noexcept. It sleeps here instead, as in 3.14, until the process is gone.
+template <typename Function, typename... Arguments>
+decltype(auto) call_python(Function function, Arguments... arguments) {
+  try {
+    return function(arguments...);
+  } catch (const abi::__forced_unwind&) {
+    hang_if_finalizing();
+    throw;
+  }
+}
 
 // What a signal handler raised while our Python code ran (SystemExit, KeyboardInterrupt, Celery's
 // SoftTimeLimitExceeded) is the application's: it is raised again as soon as the application runs

@@ -18,8 +18,8 @@ SpanObject* self_of(PyObject* object) { return reinterpret_cast<SpanObject*>(obj
 // A write that the core refused: said once in a while, but not for a span that a fork left behind.
 PyObject* refused(SpanObject* self, const char* what) {
   if (!self->span->ended()) Py_RETURN_NONE;
-  const Ref said = Ref::take(PyObject_CallFunction(
-      self->state->warn.get(), "ss", "%s was called on an ended span; it is ignored.", what));
+  const Ref said = Ref::take(call_python(PyObject_CallFunction, self->state->warn.get(), "ss",
+                                         "%s was called on an ended span; it is ignored.", what));
   if (!said) drop_error();
   Py_RETURN_NONE;
 }
@@ -160,8 +160,9 @@ bool add_exception(SpanObject* span, PyObject* exception, PyObject* attributes, 
                    bool escaped) {
   if (!span->span->is_recording()) return false;
   if (seen_before(span, exception)) return true;
-  const Ref described = Ref::take(PyObject_CallFunctionObjArgs(
-      span->state->exception_attributes.get(), exception, escaped ? Py_True : Py_False, nullptr));
+  const Ref described =
+      Ref::take(call_python(PyObject_CallFunctionObjArgs, span->state->exception_attributes.get(),
+                            exception, escaped ? Py_True : Py_False, nullptr));
   if (!described) drop_error();
   if (described && attributes && attributes != Py_None &&
       PyDict_Update(described.get(), attributes) < 0) {
@@ -199,8 +200,8 @@ PyObject* span_set_status(PyObject* self, PyObject* const* args, Py_ssize_t narg
   Ref code = Ref::share(values[0]);
   Ref description = Ref::share(values[1]);
   if (PyObject_TypeCheck(values[0], reinterpret_cast<PyTypeObject*>(state.status_class.get()))) {
-    code = Ref::take(PyObject_GetAttr(values[0], state.s_status_code.get()));
-    description = Ref::take(PyObject_GetAttr(values[0], state.s_description.get()));
+    code = Ref::take(call_python(PyObject_GetAttr, values[0], state.s_status_code.get()));
+    description = Ref::take(call_python(PyObject_GetAttr, values[0], state.s_description.get()));
     if (!code || !description) return nullptr;
   }
   std::optional<Utf8> text;
@@ -376,7 +377,8 @@ trace::Span* core_span(ModuleState& state, PyObject* object) noexcept {
 }
 
 void set_error_status(SpanObject* span, PyObject* exception) noexcept {
-  const Ref text = Ref::take(PyObject_CallOneArg(span->state->describe_exception.get(), exception));
+  const Ref text =
+      Ref::take(call_python(PyObject_CallOneArg, span->state->describe_exception.get(), exception));
   if (!text) drop_error();
   const Utf8 shown(text ? text.get() : Py_None);
   span->span->set_status(wire::StatusCode::kError, text ? shown.view() : std::string_view());

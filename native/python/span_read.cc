@@ -80,19 +80,21 @@ PyObject* get_status(PyObject* self, void*) {
     message = record.status_message();
   });
   PyObject* code_object = span->state->status_codes[static_cast<int>(code)].get();
-  if (message.empty()) return PyObject_CallOneArg(span->state->status_class.get(), code_object);
+  if (message.empty())
+    return call_python(PyObject_CallOneArg, span->state->status_class.get(), code_object);
   const Ref text = text_object(message);
   if (!text) return nullptr;
-  return PyObject_CallFunctionObjArgs(span->state->status_class.get(), code_object, text.get(),
-                                      nullptr);
+  return call_python(PyObject_CallFunctionObjArgs, span->state->status_class.get(), code_object,
+                     text.get(), nullptr);
 }
 
 int set_status(PyObject* self, PyObject* value, void*) {
   if (!value) return PyErr_SetString(PyExc_AttributeError, "_status cannot be deleted"), -1;
   SpanObject* span = self_of(self);
   ModuleState& state = *span->state;
-  const Ref code = Ref::take(PyObject_GetAttr(value, state.s_status_code.get()));
-  const Ref text = code ? Ref::take(PyObject_GetAttr(value, state.s_description.get())) : Ref();
+  const Ref code = Ref::take(call_python(PyObject_GetAttr, value, state.s_status_code.get()));
+  const Ref text =
+      code ? Ref::take(call_python(PyObject_GetAttr, value, state.s_description.get())) : Ref();
   if (!text) return -1;
   for (int i = 0; i < 3; ++i) {
     if (code.get() != state.status_codes[i].get()) continue;

@@ -19,14 +19,14 @@ struct Parent {
 
 // The span context of somebody else's span. False with a Python error as the SDK raises it.
 bool read_foreign_parent(ModuleState& state, Parent& parent) {
-  const int is_span = PyObject_IsInstance(parent.object.get(), state.span_abc.get());
+  const int is_span = call_python(PyObject_IsInstance, parent.object.get(), state.span_abc.get());
   if (is_span < 0) return false;
   if (is_span == 0) {  // get_current_span() answers INVALID_SPAN then
     parent.object.reset();
     return true;
   }
-  const Ref context =
-      Ref::take(PyObject_CallMethodNoArgs(parent.object.get(), state.s_get_span_context.get()));
+  const Ref context = Ref::take(
+      call_python(PyObject_CallMethodNoArgs, parent.object.get(), state.s_get_span_context.get()));
   if (!context) return false;
   if (context.get() == Py_None) return true;
   if (!read_span_context(state, context.get(), parent.context)) {
@@ -63,7 +63,8 @@ trace::TraceState header_of(ModuleState& state, PyObject* trace_state) {
   if (!trace_state || trace_state == Py_None || trace_state == state.default_trace_state.get()) {
     return nullptr;
   }
-  const Ref header = Ref::take(PyObject_CallMethodNoArgs(trace_state, state.s_to_header.get()));
+  const Ref header =
+      Ref::take(call_python(PyObject_CallMethodNoArgs, trace_state, state.s_to_header.get()));
   if (!header) {
     PyErr_Clear();
     return nullptr;
@@ -96,12 +97,14 @@ bool ask_python(TracerObject& tracer, const SpanSpec& spec, TraceId id, Sampling
                            state.kinds[static_cast<int>(spec.kind) - 1].get(),
                            attributes ? attributes.get() : Py_None,
                            spec.links_object ? spec.links_object : no_links.get()};
-  const Ref answer =
-      Ref::take(PyObject_VectorcallMethod(state.s_should_sample.get(), arguments, 7, nullptr));
+  const Ref answer = Ref::take(
+      call_python(PyObject_VectorcallMethod, state.s_should_sample.get(), arguments, 7, nullptr));
   const Ref decision =
-      answer ? Ref::take(PyObject_GetAttr(answer.get(), state.s_decision.get())) : Ref();
+      answer ? Ref::take(call_python(PyObject_GetAttr, answer.get(), state.s_decision.get()))
+             : Ref();
   const Ref value =
-      decision ? Ref::take(PyObject_GetAttr(decision.get(), state.s_value.get())) : Ref();
+      decision ? Ref::take(call_python(PyObject_GetAttr, decision.get(), state.s_value.get()))
+               : Ref();
   if (!value) return false;
   const long number = PyLong_AsLong(value.get());
   if (number < 0 || number > 2) {
@@ -109,8 +112,10 @@ bool ask_python(TracerObject& tracer, const SpanSpec& spec, TraceId id, Sampling
     return false;
   }
   result.decision = static_cast<trace::Decision>(number);
-  result.attributes = Ref::take(PyObject_GetAttr(answer.get(), state.s_attributes.get()));
-  const Ref trace_state = Ref::take(PyObject_GetAttr(answer.get(), state.s_trace_state.get()));
+  result.attributes =
+      Ref::take(call_python(PyObject_GetAttr, answer.get(), state.s_attributes.get()));
+  const Ref trace_state =
+      Ref::take(call_python(PyObject_GetAttr, answer.get(), state.s_trace_state.get()));
   if (!result.attributes || !trace_state) return false;
   result.trace_state = header_of(state, trace_state.get());
   result.own_trace_state = true;
@@ -133,10 +138,12 @@ bool sample(TracerObject& tracer, const SpanSpec& spec, const Parent& parent, Tr
 bool generate(ModuleState& state, PyObject* generator, bool root, TraceId& trace_id,
               SpanId& span_id) {
   if (root) {
-    const Ref id = Ref::take(PyObject_CallMethodNoArgs(generator, state.s_generate_trace_id.get()));
+    const Ref id = Ref::take(
+        call_python(PyObject_CallMethodNoArgs, generator, state.s_generate_trace_id.get()));
     if (!id || !read_trace_id(id.get(), trace_id)) return false;
   }
-  const Ref id = Ref::take(PyObject_CallMethodNoArgs(generator, state.s_generate_span_id.get()));
+  const Ref id =
+      Ref::take(call_python(PyObject_CallMethodNoArgs, generator, state.s_generate_span_id.get()));
   if (!id) return false;
   span_id = PyLong_AsUnsignedLongLongMask(id.get());
   return !PyErr_Occurred();
@@ -186,9 +193,9 @@ class Links {
  private:
   bool add(PyObject* link) {
     if (link == Py_None) return true;
-    const Ref context = Ref::take(PyObject_GetAttr(link, state_.s_context.get()));
+    const Ref context = Ref::take(call_python(PyObject_GetAttr, link, state_.s_context.get()));
     const Ref attributes =
-        context ? Ref::take(PyObject_GetAttr(link, state_.s_attributes.get())) : Ref();
+        context ? Ref::take(call_python(PyObject_GetAttr, link, state_.s_attributes.get())) : Ref();
     if (!attributes) return false;
     trace::SpanContext read;
     if (!read_span_context(state_, context.get(), read)) return true;
@@ -353,8 +360,8 @@ Ref span_context_object(ModuleState& state, const trace::SpanContext& context) n
     const Ref headers = text ? Ref::take(PyList_New(1)) : Ref();
     if (!headers) return {};
     PyList_SET_ITEM(headers.get(), 0, Ref(text).release());
-    trace_state =
-        Ref::take(PyObject_CallOneArg(state.trace_state_from_header.get(), headers.get()));
+    trace_state = Ref::take(
+        call_python(PyObject_CallOneArg, state.trace_state_from_header.get(), headers.get()));
     if (!trace_state) return {};
   }
   const Ref trace_id = trace_id_object(context.trace_id);

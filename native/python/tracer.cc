@@ -184,7 +184,7 @@ TracerObject* hook_tracer(ModuleState& state, PyObject* scope_name) noexcept {
   PyObject* known = PyDict_GetItemWithError(state.hook_tracers.get(), scope_name);
   if (!known) {
     const ErrorGuard guard;
-    Ref made = Ref::take(PyObject_CallOneArg(state.hook_tracer.get(), scope_name));
+    Ref made = Ref::take(call_python(PyObject_CallOneArg, state.hook_tracer.get(), scope_name));
     if (!made) {
       PyErr_Clear();
       return nullptr;

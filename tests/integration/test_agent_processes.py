@@ -333,3 +333,44 @@ else:
 """,
         OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:1",
     )
+
+
+def test_daemon_threads_inside_our_hooks_when_the_interpreter_ends(run_python: Any) -> None:
+    """CPython before 3.14 ends them by unwinding their stacks: through our frames too, and the exit code stays 0."""
+    run_python(
+        """
+import threading, time
+import nuages.auto
+from django.conf import settings
+settings.configure(ROOT_URLCONF="__main__", ALLOWED_HOSTS=["*"], LOGGING_CONFIG=None)
+import django
+django.setup()
+from django.http import HttpResponse, StreamingHttpResponse
+from django.test import RequestFactory
+from django.urls import path
+from django.core.wsgi import get_wsgi_application
+inside = threading.Semaphore(0)
+
+def forever():
+    inside.release()
+    while True:
+        time.sleep(0.001)
+        yield b"book"
+
+urlpatterns = [path("shelf/", lambda request: HttpResponse(forever())), path("flow/", lambda request: StreamingHttpResponse(forever()))]
+application = get_wsgi_application()
+
+def serve(path):
+    list(application(RequestFactory().get(path).environ, lambda *answer: None))
+
+class Teardown:
+    def __del__(self, sleep=time.sleep):
+        sleep(0.3)  # without the GIL: the threads wake up meanwhile
+
+teardown = Teardown()
+for url in ("/shelf/", "/flow/"):
+    threading.Thread(target=serve, args=(url,), daemon=True).start()
+    inside.acquire()
+""",
+        OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:1",
+    )
