@@ -54,9 +54,10 @@ lint: setup-check ## formats, layers, ruff, mypy, biome
 	@$(STEP) "ruff" bash -c 'ruff check . && ruff format --check .'
 	@$(STEP) "mypy" mypy --no-incremental
 	@$(STEP) "biome, svelte-check" bash -c 'cd ui && npm run --silent check'
-tidy: setup-check ## clang-tidy over the native sources (remembers what passed)
+tidy: agent ## clang-tidy over the native sources (remembers what passed)
 	@[ -f $(BUILD)/compile_commands.json ] || cmake --preset $(PRESET) $(CMAKE_FLAGS) > /dev/null
 	@$(STEP) "clang-tidy" $(PYTHON) tools/tidy.py $(BUILD)
+	@$(STEP) "clang-tidy of the extension" $(PYTHON) tools/tidy.py build/agent native/python/*.cc
 test-native: setup-check ## the C++ tests
 	@$(STEP) "configure ($(PRESET))" cmake --preset $(PRESET) $(CMAKE_FLAGS) -DNUAGES_BUILD_TESTS=ON -DNUAGES_BUILD_BENCH=ON -DNUAGES_BUILD_AGENT=OFF
 	@$(STEP) "build ($(PRESET))" cmake --build $(BUILD) -j $(JOBS)
@@ -77,10 +78,10 @@ test-ui: setup-check ## Vitest
 test: test-native test-python test-ui ## all tests without lint and sanitizers
 fuzz-smoke: setup-check ## every fuzz target for a few seconds on its corpus
 	@$(STEP) "configure (fuzz)" cmake --preset fuzz $(CMAKE_FLAGS)
-	@$(STEP) "build (fuzz)" cmake --build build/fuzz -j $(JOBS)
+	@$(STEP) "build (fuzz)" cmake --build build/fuzz -j $(JOBS) --target fuzzers
 	@$(STEP) "fuzz targets" tools/fuzz.sh 5
 fuzz: setup-check ## every fuzz target for FUZZ_SECONDS (default 3600)
-	@cmake --preset fuzz $(CMAKE_FLAGS) > /dev/null && cmake --build build/fuzz -j $(JOBS) && tools/fuzz.sh $(or $(FUZZ_SECONDS),3600)
+	@cmake --preset fuzz $(CMAKE_FLAGS) > /dev/null && cmake --build build/fuzz -j $(JOBS) --target fuzzers && tools/fuzz.sh $(or $(FUZZ_SECONDS),3600)
 bench-smoke: setup-check ## every benchmark program once, so that none rots
 	@$(STEP) "benchmark programs" bash -c 'for b in $$(find $(BUILD)/native -maxdepth 1 -name "*_benchmark"); do $$b --benchmark_min_time=0.01 || exit 1; done'
 golden: ## rewrite the expected parts of the golden tests; review the diff
