@@ -7,6 +7,7 @@ BUILD := build/$(PRESET)
 PYTHON := $(CURDIR)/.venv/bin/python
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONDONTWRITEBYTECODE := 1
+export NUAGES_CHDB_LIBRARY ?= $(CURDIR)/third_party/chdb/node_modules/@chdb/lib-linux-x64-gnu/libchdb.so
 STEP := tools/step
 CMAKE_FLAGS := -DPython_EXECUTABLE=$(PYTHON)
 
