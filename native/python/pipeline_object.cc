@@ -117,6 +117,11 @@ PyObject* pipeline_wait(PyObject* self, PyObject* milliseconds) {
   return PyBool_FromLong(done ? 1 : 0);
 }
 
+PyObject* pipeline_resume(PyObject* self, PyObject*) {
+  (*self_of(self)->pipeline)->resume();
+  Py_RETURN_NONE;
+}
+
 PyObject* pipeline_counters(PyObject* self, PyObject*) {
   const exporter::Counters counters = (*self_of(self)->pipeline)->counters();
   return Py_BuildValue("{sK sK sK sK sK sK sK sK ss}", "enqueued",
@@ -149,6 +154,7 @@ PyMethodDef kMethods[] = {
      "Flushes within so many milliseconds, then stops."},
     {"pause", pipeline_wait<&exporter::Pipeline::pause>, METH_O,
      "Ends the thread within so many milliseconds without losing spans."},
+    {"resume", pipeline_resume, METH_NOARGS, "After pause(): goes on if spans are waiting."},
     {"counters", pipeline_counters, METH_NOARGS, "What happened to the spans so far."},
     {"set_resource", pipeline_set_resource, METH_VARARGS, "(attributes, schema_url)"},
     {}};

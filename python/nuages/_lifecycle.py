@@ -42,7 +42,7 @@ def register(provider: Any) -> None:
     _started = True
     atexit.register(at_exit)
     if hasattr(os, "register_at_fork"):
-        os.register_at_fork(before=_before_fork)
+        os.register_at_fork(before=_before_fork, after_in_parent=_after_fork)
     finder = _import.finder()
     finder.watch("multiprocessing.util", _watch_multiprocessing)
     finder.watch("celery.signals", _watch_celery)
@@ -128,6 +128,15 @@ def _before_fork() -> None:
     for provider in list(_providers):
         for pipeline in provider._pipelines:
             pipeline.pause(PAUSE_MS)
+
+
+def _after_fork() -> None:
+    """What the parent had queued must not wait for its next span."""
+    if sys.version_info < (3, 12):
+        return
+    for provider in list(_providers):
+        for pipeline in provider._pipelines:
+            pipeline.resume()
 
 
 def _watch_multiprocessing(module: ModuleType) -> None:

@@ -374,3 +374,26 @@ for url in ("/shelf/", "/flow/"):
 """,
         OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:1",
     )
+
+
+def test_spans_queued_before_a_fork_do_not_wait_for_the_next_span(run_python: Any, otlp_server: Any) -> None:
+    """Python 3.12 and later: the exporter's thread ends before fork() and comes back in the parent."""
+    run_python(
+        SETUP.replace("3_600_000", "200")
+        + """
+from nuages import _lifecycle
+_lifecycle.sys = type("AsIn312", (), {"version_info": (3, 12)})
+span("before the fork")
+pid = os.fork()
+if pid == 0:
+    os._exit(0)
+wait(pid)
+pipeline = provider._pipelines[0]
+for _ in range(2000):
+    if pipeline.counters()["exported"]:
+        break
+    time.sleep(0.01)
+assert pipeline.counters()["exported"] == 1, pipeline.counters()
+""".replace("from nuages", "import time\nfrom nuages", 1),
+        ENDPOINT=otlp_server.endpoint,
+    )
