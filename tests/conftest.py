@@ -14,9 +14,10 @@ from typing import Any, Callable, Optional
 
 import pytest
 
-# Nothing of the developer's own tracing set-up may reach a test.
+# Nothing of the developer's own tracing set-up may reach a test; where the programs under test are, may.
+PROGRAMS = ("NUAGES_SERVER", "NUAGES_CHDB_LIBRARY")
 for name in list(os.environ):
-    if name.startswith(("OTEL_", "NUAGES_")):
+    if name.startswith(("OTEL_", "NUAGES_")) and name not in PROGRAMS:
         del os.environ[name]
 
 # Pretends that the official exporter, grpc and the instrumentation packages are not installed.
