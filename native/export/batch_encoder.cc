@@ -13,6 +13,13 @@ constexpr size_t kKeptCapacity = 4U << 20;  // of the request buffer between bat
 constexpr uint32_t kRemoteKnown = 0x100;
 constexpr uint32_t kIsRemote = 0x200;
 
+std::string_view database_system(const trace::RecordView& record) {
+  for (const trace::AttributeView& each : record.attributes()) {
+    if (each.key == "db.system" || each.key == "db.system.name") return each.value.text;
+  }
+  return {};
+}
+
 bool is_statement(std::string_view key) { return key == "db.statement" || key == "db.query.text"; }
 
 void write_trace_id(wire::ProtobufWriter& out, uint32_t field, TraceId id) {
@@ -37,7 +44,7 @@ void write_text(wire::ProtobufWriter& out, uint32_t field, std::string_view text
 
 }  // namespace
 
-BatchEncoder::BatchEncoder(TextFilter mask, TextFilter sql)
+BatchEncoder::BatchEncoder(TextFilter mask, StatementFilter sql)
     : mask_(std::move(mask)), sql_(std::move(sql)) {}
 
 void BatchEncoder::clear() {
@@ -95,6 +102,7 @@ void BatchEncoder::scope_header(std::string_view description) {
 void BatchEncoder::span(const trace::RecordView& record) {
   const trace::RecordHeader& header = record.header();
   sql_clean_ = record.sql_clean();
+  system_ = sql_clean_ ? std::string_view() : database_system(record);
   const auto message = out_.begin(2);
   write_trace_id(out_, 1, record.trace_id());
   write_span_id(out_, 2, header.span_id);
@@ -150,7 +158,8 @@ wire::Value BatchEncoder::filtered(const trace::AttributeView& attribute) {
   wire::Value value = attribute.value;
   switch (value.type) {
     case wire::ValueType::kString:
-      if (!sql_clean_ && sql_ && is_statement(attribute.key) && sql_(value.text, sql_text_)) {
+      if (!sql_clean_ && sql_ && is_statement(attribute.key) &&
+          sql_(system_, value.text, sql_text_)) {
         value.text = sql_text_;
       }
       value.text = masked(value.text);

@@ -23,10 +23,13 @@ namespace nuages::exporter {
 
 // Rewrites text: true when `out` holds the changed text (else it is ignored). Must not throw.
 using TextFilter = std::function<bool(std::string_view text, std::string& out)>;
+// The same for the statement of a span whose db.system is `system` (empty when the span has none).
+using StatementFilter =
+    std::function<bool(std::string_view system, std::string_view text, std::string& out)>;
 
 class BatchEncoder {
  public:
-  BatchEncoder(TextFilter mask, TextFilter sql);
+  BatchEncoder(TextFilter mask, StatementFilter sql);
 
   // The view lives until the next call.
   std::string_view encode(const trace::RecordQueue& queue,
@@ -46,8 +49,9 @@ class BatchEncoder {
   std::string_view masked(std::string_view text);
 
   TextFilter mask_;
-  TextFilter sql_;
-  bool sql_clean_ = true;  // of the record being written
+  StatementFilter sql_;
+  bool sql_clean_ = true;    // of the record being written
+  std::string_view system_;  // its db.system; known only while its statement may hold literals
   wire::ProtobufWriter out_;
   std::string mask_text_;
   std::string sql_text_;

@@ -245,11 +245,12 @@ TEST_F(BatchEncoderTest, MasksEveryTextOfASpan) {
 }
 
 TEST_F(BatchEncoderTest, StatementsPassTheSqlFilterUnlessTheyAreClean) {
-  const TextFilter sql = [](std::string_view text, std::string& out) {
-    out = "sanitised " + std::string(text);
+  const StatementFilter sql = [](std::string_view system, std::string_view text, std::string& out) {
+    out = std::string(system) + " sanitised " + std::string(text);
     return true;
   };
   const AttributeView attributes[] = {{"db.statement", text_value("SELECT 1")},
+                                      {"db.system", text_value("mysql")},
                                       {"db.query.text", text_value("SELECT 2")},
                                       {"other", text_value("SELECT 3")}};
   for (const bool clean : {false, true}) {
@@ -260,8 +261,8 @@ TEST_F(BatchEncoderTest, StatementsPassTheSqlFilterUnlessTheyAreClean) {
   }
   BatchEncoder encoder({}, sql);
   const Seen seen = encode(encoder);
-  EXPECT_EQ(seen.spans[0].attributes["db.statement"], "sanitised SELECT 1");
-  EXPECT_EQ(seen.spans[0].attributes["db.query.text"], "sanitised SELECT 2");
+  EXPECT_EQ(seen.spans[0].attributes["db.statement"], "mysql sanitised SELECT 1");
+  EXPECT_EQ(seen.spans[0].attributes["db.query.text"], "mysql sanitised SELECT 2");
   EXPECT_EQ(seen.spans[0].attributes["other"], "SELECT 3");
   EXPECT_EQ(seen.spans[1].attributes["db.statement"], "SELECT 1");
 }

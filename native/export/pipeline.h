@@ -32,8 +32,8 @@ struct PipelineConfig {
   size_t max_queue_bytes = 4U << 20;
   size_t max_request_bytes = 3U << 20;  // receivers refuse messages above 4 MiB by default
   uint32_t warn_interval_ms = 60'000;
-  TextFilter mask;  // all text of a span; empty: nothing is masked
-  TextFilter sql;   // statement attributes of records without kSqlClean
+  TextFilter mask;      // all text of a span; empty: nothing is masked
+  StatementFilter sql;  // statement attributes of records without kSqlClean
   net::OtlpClientConfig client;
 };
 

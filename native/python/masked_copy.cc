@@ -2,6 +2,7 @@
 // Python.
 #include <deque>
 #include <new>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -29,22 +30,28 @@ class Masker {
 
   std::vector<trace::AttributeView> attributes(const trace::AttributeRange& range, bool sql_clean) {
     std::vector<trace::AttributeView> out;
+    sql::Dialect dialect = sql::Dialect::kGeneric;
+    for (const trace::AttributeView& attribute : range) {
+      if (attribute.key == "db.system" || attribute.key == "db.system.name") {
+        dialect = sql::dialect_from_system(attribute.value.text);
+      }
+    }
     for (trace::AttributeView attribute : range) {
       const bool statement =
           !sql_clean && (attribute.key == "db.statement" || attribute.key == "db.query.text");
-      mask_value(attribute.value, statement);
+      mask_value(attribute.value, statement ? std::optional(dialect) : std::nullopt);
       out.push_back(attribute);
     }
     return out;
   }
 
  private:
-  void mask_value(trace::ValueView& value, bool statement) {
+  void mask_value(trace::ValueView& value, std::optional<sql::Dialect> statement) {
     std::string out;
     switch (value.type) {
       case wire::ValueType::kString:
         if (statement) {
-          out = sql::sanitize(value.text, sql::Dialect::kGeneric);
+          out = sql::sanitize(value.text, *statement);
           if (out != value.text) value.text = kept_.emplace_back(std::move(out));
         }
         value.text = text(value.text);

@@ -26,7 +26,7 @@ PyObject* pipeline_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
              *version = "0";
   unsigned max_queue_size = 2048, max_batch_size = 512, schedule_delay_ms = 5000,
            export_timeout_ms = 30'000;
-  unsigned long long max_queue_bytes = 16ULL << 20;
+  unsigned long long max_queue_bytes = 4ULL << 20;
   if (!PyArg_ParseTupleAndKeywords(args, kwargs, "sO|IpsssIKIIIss:Pipeline",
                                    const_cast<char**>(kNames), &endpoint, &headers, &timeout_ms,
                                    &gzip, &ca_file, &client_certificate, &client_key,
@@ -69,8 +69,8 @@ PyObject* pipeline_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
       config.mask = [rules = *rules](std::string_view text, std::string& out) {
         return mask::redact(rules, text, out);
       };
-      config.sql = [](std::string_view text, std::string& out) {
-        out = sql::sanitize(text, sql::Dialect::kGeneric);
+      config.sql = [](std::string_view system, std::string_view text, std::string& out) {
+        out = sql::sanitize(text, sql::dialect_from_system(system));
         return out != text;
       };
     }

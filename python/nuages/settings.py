@@ -172,7 +172,7 @@ _ALL = (
         parse_seconds,
         "Seconds that process exit may wait for export.",
     ),
-    Setting("queue_bytes", ("NUAGES_QUEUE_BYTES",), 16 * 1024 * 1024, parse_count, "Upper bound of queued span bytes."),
+    Setting("queue_bytes", ("NUAGES_QUEUE_BYTES",), 4 * 1024 * 1024, parse_count, "Upper bound of queued span bytes."),
     Setting(
         "service_name", ("OTEL_SERVICE_NAME",), "", parse_text, "resource service.name; default: the settings package."
     ),

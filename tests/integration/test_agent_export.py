@@ -102,6 +102,21 @@ span.end()
     assert attributes_of(span)["db.statement"] == "SELECT ? WHERE a = ?"
 
 
+def test_statements_are_read_in_the_dialect_of_their_database(run_python: Any, otlp_server: Any) -> None:
+    run_python(
+        SETUP
+        + f"""
+tracer, _ = start("{otlp_server.endpoint}")
+statement = 'SELECT * FROM "users" WHERE name = "secret"'
+for system in ("mysql", "postgresql"):
+    tracer.start_span(system, attributes={{"db.statement": statement, "db.system": system}}).end()
+"""
+    )
+    sent = {span.name: attributes_of(span)["db.statement"] for span in otlp_server.wait_for(2)}
+    assert sent["mysql"] == "SELECT * FROM ? WHERE name = ?"
+    assert sent["postgresql"] == 'SELECT * FROM "users" WHERE name = "secret"'
+
+
 def test_masking_off_and_python_masking_before_export(run_python: Any, otlp_server: Any) -> None:
     run_python(
         SETUP
