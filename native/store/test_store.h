@@ -21,29 +21,40 @@ class EngineTest : public ::testing::Test {
   }
 };
 
-// The store of this process; opened at first use, its folder removed at exit.
-inline ChdbStore& process_store() {
-  struct Holder {
-    std::string folder;
-    std::unique_ptr<ChdbStore> store;
-    Holder() {
+// The store of this process: opened at first use, closed before main returns. A static would be
+// closed by the exit handlers, when statics of the engine that its merge threads still use are gone
+// (seen as an abort in a merge thread, one run in eight on a busy machine).
+class StoreEnvironment : public ::testing::Environment {
+ public:
+  ChdbStore& store() {
+    if (store_ == nullptr) {
       std::string pattern = (std::filesystem::temp_directory_path() / "nuages-XXXXXX").string();
-      folder = mkdtemp(pattern.data());
-      auto opened = ChdbStore::open({.library = NUAGES_CHDB_LIBRARY, .folder = folder + "/store"});
+      folder_ = mkdtemp(pattern.data());
+      auto opened = ChdbStore::open({.library = NUAGES_CHDB_LIBRARY, .folder = folder_ + "/store"});
       if (!opened) {
         ADD_FAILURE() << opened.error().message;
         std::abort();
       }
-      store = std::move(*opened);
+      store_ = std::move(*opened);
     }
-    ~Holder() {
-      store.reset();
-      std::error_code ignored;
-      std::filesystem::remove_all(folder, ignored);
-    }
-  };
-  static Holder holder;
-  return *holder.store;
-}
+    return *store_;
+  }
+
+  void TearDown() override {
+    store_.reset();
+    if (folder_.empty()) return;
+    std::error_code ignored;
+    std::filesystem::remove_all(folder_, ignored);
+  }
+
+ private:
+  std::string folder_;
+  std::unique_ptr<ChdbStore> store_;
+};
+
+inline StoreEnvironment* const kStoreEnvironment =
+    static_cast<StoreEnvironment*>(::testing::AddGlobalTestEnvironment(new StoreEnvironment));
+
+inline ChdbStore& process_store() { return kStoreEnvironment->store(); }
 
 }  // namespace nuages::store::testing
