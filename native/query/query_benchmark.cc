@@ -85,4 +85,4 @@ BENCHMARK_CAPTURE(list, attribute, of_attribute())->Unit(benchmark::kMillisecond
 }  // namespace
 }  // namespace nuages::query
 
-BENCHMARK_MAIN();
+int main(int argc, char** argv) { return nuages::store::testing::run_benchmarks(argc, argv); }

@@ -3,6 +3,7 @@
 // variable NUAGES_CHDB_LIBRARY names the engine's library. Benchmark code only.
 #pragma once
 
+#include <benchmark/benchmark.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -69,6 +70,16 @@ inline std::vector<TestSpan> make_requests(size_t count, uint64_t seed) {
   return spans;
 }
 
+struct OpenStore {
+  std::string folder;
+  std::unique_ptr<ChdbStore> store;
+};
+
+inline OpenStore& the_store() {
+  static OpenStore open;
+  return open;
+}
+
 // The store of this process, in a temporary folder.
 inline ChdbStore* open_store() {
   const char* library = std::getenv("NUAGES_CHDB_LIBRARY");  // NOLINT(concurrency-mt-unsafe)
@@ -79,15 +90,24 @@ inline ChdbStore* open_store() {
     std::fprintf(stderr, "%s\n", opened.error().message.c_str());
     return nullptr;
   }
-  static std::string to_remove = folder;
-  static std::unique_ptr<ChdbStore> store;
-  store = std::move(*opened);
-  std::atexit([] {
-    store.reset();
-    std::error_code ignored;
-    std::filesystem::remove_all(to_remove, ignored);
-  });
-  return store.get();
+  OpenStore& open = the_store();
+  open.folder = folder;
+  open.store = std::move(*opened);
+  return open.store.get();
+}
+
+// main of a benchmark program that uses open_store: the store is closed before the exit handlers,
+// when the engine's merge threads still have their statics.
+inline int run_benchmarks(int argc, char** argv) {
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+  benchmark::RunSpecifiedBenchmarks();
+  benchmark::Shutdown();
+  OpenStore& open = the_store();
+  open.store.reset();
+  std::error_code ignored;
+  if (!open.folder.empty()) std::filesystem::remove_all(open.folder, ignored);
+  return 0;
 }
 
 }  // namespace nuages::store::testing

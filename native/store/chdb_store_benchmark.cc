@@ -68,4 +68,4 @@ BENCHMARK(insert_block)->Arg(1'000)->Arg(10'000)->Arg(40'000)->Unit(benchmark::k
 }  // namespace
 }  // namespace nuages::store
 
-BENCHMARK_MAIN();
+int main(int argc, char** argv) { return nuages::store::testing::run_benchmarks(argc, argv); }
