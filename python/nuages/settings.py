@@ -183,7 +183,9 @@ _ENV_NAMES = frozenset(name for setting in _ALL for name in setting.env)
 _FOREIGN_ENV = (
     "NUAGES_CHDB_",
     "NUAGES_UPDATE_",
-    "NUAGES_SERVER_",
+    "NUAGES_PYTHON",
+    "NUAGES_SERVER",
+    "NUAGES_UI_",
     "NUAGES_TEST_",
     "NUAGES_DEMO_",
     "NUAGES_EXAMPLE_",

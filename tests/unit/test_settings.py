@@ -75,6 +75,12 @@ def test_unknown_names_are_reported_with_a_suggestion(monkeypatch: Any, django: 
     assert messages["unknown key NUAGES['MASKNIG'] in the Django settings"] == "Did you mean MASKING?"
 
 
+def test_names_of_the_server_and_the_build_are_not_unknown(monkeypatch: Any) -> None:
+    for name in ("NUAGES_SERVER", "NUAGES_CHDB_LIBRARY", "NUAGES_PYTHON", "NUAGES_UI_URL"):
+        monkeypatch.setenv(name, "/somewhere")
+    assert settings.problems() == []
+
+
 def test_nuages_setting_of_the_wrong_type(django: Any) -> None:
     django.NUAGES = ["hooks"]
     (problem,) = settings.problems()
