@@ -203,8 +203,8 @@ TEST(PipelineTest, FlushAndShutdownKeepTheirDeadlinesWithASilentReceiver) {
 TEST(PipelineTest, FlushAndShutdownKeepTheirDeadlinesWithARefusedPort) {
   const auto pipeline = Pipeline::create(config_for(refused_url()));
   for (int i = 0; i < 600; ++i) record(*pipeline, "refused");
-  EXPECT_FALSE(pipeline->force_flush(50));
-  EXPECT_FALSE(pipeline->shutdown(50));
+  EXPECT_FALSE(pipeline->force_flush(500));
+  EXPECT_FALSE(pipeline->shutdown(500));
   const Counters counters = pipeline->counters();
   EXPECT_EQ(counters.failed, 600U);
   EXPECT_NE(counters.last_error.find("127.0.0.1"), std::string::npos);
