@@ -67,8 +67,7 @@ test-native: setup-check ## the C++ tests
 test-asan: setup-check ## the C++ tests under address and undefined-behaviour sanitizers
 	@$(STEP) "configure (asan)" cmake --preset asan $(CMAKE_FLAGS) -DNUAGES_BUILD_AGENT=OFF
 	@$(STEP) "build (asan)" cmake --build build/asan -j $(JOBS)
-	@# Without the pipeline's tests: gcc 12's sanitizer reports a double free in the detached exporter thread at exit, not understood yet (docs/roadmap.md).
-	@$(STEP) "C++ tests (asan)" ctest --test-dir build/asan --output-on-failure -j $(JOBS) -E '^Pipeline'
+	@$(STEP) "C++ tests (asan)" ctest --test-dir build/asan --output-on-failure -j $(JOBS)
 test-tsan: setup-check ## the C++ tests under the thread sanitizer (not part of check)
 	@$(STEP) "configure (tsan)" cmake --preset tsan $(CMAKE_FLAGS)
 	@$(STEP) "build (tsan)" cmake --build build/tsan -j $(JOBS)

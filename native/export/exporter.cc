@@ -3,18 +3,15 @@
 #include "export/exporter.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <sys/mman.h>
 
 #include <algorithm>
 #include <chrono>
 #include <new>
-#include <system_error>
-#include <thread>
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "export/fork.h"
+#include "export/process.h"
 #include "trace/scope.h"
 
 namespace nuages::exporter {
@@ -58,11 +55,11 @@ Exporter::Exporter(PipelineConfig config)
   } else if (!endpoint->warning.empty()) {
     log(LogLevel::kWarning, "export", endpoint->warning);
   }
-  register_exporter(this);
+  add_exporter(this);
 }
 
 Exporter::~Exporter() {
-  unregister_exporter(this);
+  remove_exporter(this);
   munmap(memory_, memory_bytes_);
 }
 
@@ -100,22 +97,17 @@ void Exporter::resume() noexcept {
 
 void Exporter::start_thread_locked() noexcept {
   if (alive_ || pausing_ || stopping_) return;
-  // The host's signal handlers must never run on our thread.
-  sigset_t all;
-  sigset_t before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
   try {
-    std::thread thread([self = shared_from_this()] { self->run(); });
-    pthread_setname_np(thread.native_handle(), "nuages-export");
-    thread.detach();
-    alive_ = true;
+    alive_ = start_exporter_thread(shared_from_this());
+  } catch (const std::bad_alloc&) {
+    alive_ = false;
+  }
+  if (alive_) {
     running_.store(true, std::memory_order_release);
-  } catch (const std::system_error&) {
+  } else {
     // No thread to be had now: the next record tries again, the queue's bound holds.
     counters_.last_error = "the exporter thread could not be started (thread limit reached?)";
   }
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
 void Exporter::control_changed_locked() noexcept {
@@ -211,9 +203,12 @@ void Exporter::unlock_after_fork() noexcept {
   scopes_mutex_.unlock();
 }
 
+void Exporter::hold_for_exit(const timespec& deadline) noexcept {
+  pthread_mutex_timedlock(gate_.native_handle(), &deadline);
+}
+
 void Exporter::reset_in_child() noexcept {
-  // Closing the parent's connection from here would speak on it: it is left alone.
-  [[maybe_unused]] net::OtlpClient* leaked = client_.release();
+  leak_client();  // closing the parent's connection from here would speak on it
   new (&changed_) std::condition_variable;  // the old one counts waiters that do not exist here
   const std::string_view ring = queue_.ring();
   const bool zeroed = madvise(const_cast<char*>(ring.data()), ring.size(), MADV_DONTNEED) == 0;

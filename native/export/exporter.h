@@ -12,6 +12,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <ctime>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -42,10 +43,14 @@ class Exporter : public std::enable_shared_from_this<Exporter> {
   Counters counters() const;
   const PipelineConfig& config() const noexcept { return config_; }
 
-  // Fork handlers (export/fork.cc).
+  // For export/process.cc: the thread's body, and what fork and exit ask for.
+  void run() noexcept;
   void lock_for_fork() noexcept;
   void unlock_after_fork() noexcept;
   void reset_in_child() noexcept;
+  void hold_for_exit(const timespec& deadline) noexcept;  // CLOCK_REALTIME
+  void destroy_client() noexcept { client_.reset(); }
+  void leak_client() noexcept { [[maybe_unused]] net::OtlpClient* leaked = client_.release(); }
 
  private:
   enum class Next : uint8_t { kBatch, kStop };
@@ -57,7 +62,6 @@ class Exporter : public std::enable_shared_from_this<Exporter> {
   void copy_scopes() noexcept;
 
   // The thread's side; the gate is held.
-  void run() noexcept;
   Next wait_for_batch();
   bool check_control(Next& next);
   void sleep_ungated(uint64_t nanoseconds);
@@ -65,7 +69,7 @@ class Exporter : public std::enable_shared_from_this<Exporter> {
   void deliver();
   bool ensure_client(std::string& error);
   bool back_off(uint64_t until_ns);
-  void finish_batch(bool delivered, const std::string& error);
+  void finish_batch(bool delivered);
   void report_losses(bool last);
 
   const PipelineConfig config_;
@@ -82,6 +86,9 @@ class Exporter : public std::enable_shared_from_this<Exporter> {
   uint32_t batch_spans_ = 0;
   uint64_t batch_end_ = 0;  // queue position behind the batch
   uint64_t batch_deadline_ = 0;
+  // Of the last attempt that failed by itself since the last success: being interrupted explains
+  // nothing.
+  std::string trouble_;
   uint64_t due_ = 0;  // when waiting records must go; 0: none is waiting
   uint64_t reported_ = 0;
   uint64_t last_report_ = 0;

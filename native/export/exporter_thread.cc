@@ -1,4 +1,6 @@
 // The thread's side of Exporter: wait for a batch, encode it, deliver it, report losses.
+#include <pthread.h>
+
 #include <algorithm>
 #include <chrono>
 #include <ctime>
@@ -7,6 +9,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "export/exporter.h"
+#include "export/process.h"
 #include "trace/id_generator.h"
 
 namespace nuages::exporter {
@@ -25,6 +28,7 @@ uint64_t with_jitter(uint64_t delay) { return delay / 2 + trace::new_span_id() %
 }  // namespace
 
 void Exporter::run() noexcept {
+  pthread_setname_np(pthread_self(), "nuages-export");
   gate_.lock();
   {
     std::lock_guard lock(mutex_);
@@ -136,6 +140,7 @@ void Exporter::take_batch() {
 bool Exporter::ensure_client(std::string& error) {
   if (client_) return true;
   auto made = net::OtlpClient::create(config_.client);
+  register_exit_handler();  // libcurl and OpenSSL have theirs now
   if (!made.ok()) {
     error = made.error().message;
     return false;
@@ -158,18 +163,18 @@ bool Exporter::ensure_client(std::string& error) {
 void Exporter::deliver() {
   uint64_t backoff = kFirstBackoff;
   for (;;) {
-    std::string error;
-    if (!ensure_client(error)) return finish_batch(false, error);
+    if (!ensure_client(trouble_)) return finish_batch(false);
     uint64_t deadline = batch_deadline_;
     {
       std::lock_guard lock(mutex_);
       deadline = std::min(deadline, shutdown_deadline_);
     }
     net::SendResult result = client_->send(encoder_.request(), deadline);
+    if (result.outcome != net::Outcome::kAborted || trouble_.empty()) trouble_ = result.message;
     {
       std::lock_guard lock(mutex_);
       counters_.bytes += result.bytes_sent;
-      if (result.outcome != net::Outcome::kSuccess) counters_.last_error = result.message;
+      if (result.outcome != net::Outcome::kSuccess) counters_.last_error = trouble_;
       if (pausing_ && result.outcome != net::Outcome::kSuccess) return;
       if (result.outcome == net::Outcome::kSuccess && result.rejected_spans != 0) {
         counters_.rejected += result.rejected_spans;
@@ -179,13 +184,13 @@ void Exporter::deliver() {
     }
     switch (result.outcome) {
       case net::Outcome::kSuccess:
-        return finish_batch(true, {});
+        return finish_batch(true);
       case net::Outcome::kPermanent:
-        return finish_batch(false, result.message);
+        return finish_batch(false);
       case net::Outcome::kAborted:
         // An interruption by a pause() that gave up: go on. Otherwise the time is over.
         if (steady_now() < deadline && back_off(steady_now())) continue;
-        return finish_batch(false, result.message);
+        return finish_batch(false);
       case net::Outcome::kRetry:
         break;
     }
@@ -193,7 +198,7 @@ void Exporter::deliver() {
     const uint64_t pause = std::max(asked, with_jitter(backoff));
     backoff = std::min(backoff * 2, kMaxBackoff);
     const uint64_t until = steady_now() + pause;
-    if (until >= batch_deadline_ || !back_off(until)) return finish_batch(false, result.message);
+    if (until >= batch_deadline_ || !back_off(until)) return finish_batch(false);
     std::lock_guard lock(mutex_);
     if (pausing_) return;
     ++counters_.retries;
@@ -219,16 +224,17 @@ bool Exporter::back_off(uint64_t until_ns) {
   return go_on;
 }
 
-void Exporter::finish_batch(bool delivered, const std::string& error) {
+void Exporter::finish_batch(bool delivered) {
   has_batch_ = false;
   encoder_.clear();
   std::lock_guard lock(mutex_);
   ++counters_.batches;
   if (delivered) {
     counters_.exported += batch_spans_;
+    trouble_.clear();
   } else {
     counters_.failed += batch_spans_;
-    counters_.last_error = error;
+    counters_.last_error = trouble_;
   }
   done_position_ = batch_end_;
   changed_.notify_all();
