@@ -74,13 +74,13 @@ BENCHMARK(encode);
 void encode_and_gzip(benchmark::State& state) {
   Records records(kBatch);
   BatchEncoder encoder({}, {});
-  wire::Gzip gzip;
+  wire::Gzip gzip(wire::Packing::kGzip, static_cast<int>(state.range(0)));
   std::string packed;
   for (auto _ : state) gzip.compress(encoder.encode(records.queue, records.views), packed);
   state.SetItemsProcessed(static_cast<int64_t>(state.iterations() * kBatch));
   state.counters["bytes_per_span"] = static_cast<double>(packed.size()) / kBatch;
 }
-BENCHMARK(encode_and_gzip);
+BENCHMARK(encode_and_gzip)->Arg(1)->Arg(2)->Arg(3)->Arg(4)->Arg(6)->Arg(9);
 
 }  // namespace
 }  // namespace nuages::exporter

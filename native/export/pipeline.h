@@ -30,6 +30,7 @@ struct PipelineConfig {
   uint32_t schedule_delay_ms = 5000;
   uint32_t export_timeout_ms = 30'000;  // one batch, retries included
   size_t max_queue_bytes = 4U << 20;
+  size_t max_outage_bytes = 8U << 20;  // packed batches kept while the receiver is away
   size_t max_request_bytes = 3U << 20;  // receivers refuse messages above 4 MiB by default
   uint32_t warn_interval_ms = 60'000;
   TextFilter mask;      // all text of a span; empty: nothing is masked

@@ -58,7 +58,8 @@ TEST(EndpointTest, HttpForms) {
       {"http://localhost:4318/v1/traces", true, "http://localhost:4318/v1/traces"},
       {"http://localhost:4318", true, "http://localhost:4318/"},
       {"https://otlp.example.com", false, "https://otlp.example.com/v1/traces"},
-      {"localhost", false, "https://localhost:4318/v1/traces"},
+      {"localhost", false, "http://localhost:4318/v1/traces"},
+      {"collector", false, "https://collector:4318/v1/traces"},
   };
   for (const auto& test : kTable) {
     OtlpClientConfig config;
@@ -73,7 +74,7 @@ TEST(EndpointTest, HttpForms) {
 
 TEST(EndpointTest, OneErrorNamesTheEndpointAndTheFix) {
   for (const char* bad :
-       {"", "http://", "grpc://localhost:4317", "unix:///tmp/socket", "http://localhost:99999",
+       {"", "http://", "ftp://localhost:4317", "unix:relative", "http://localhost:99999",
         "http://localhost:0", "http://localhost:port", "http://[::1", "http://[::1]4317",
         "http://a b:1", "http://host\r\nX: y:1"}) {
     OtlpClientConfig config;
@@ -85,12 +86,33 @@ TEST(EndpointTest, OneErrorNamesTheEndpointAndTheFix) {
   }
 }
 
-TEST(EndpointTest, APasswordInTheEndpointIsNotRepeated) {
+TEST(EndpointTest, APasswordInTheEndpointIsIgnoredAndNotRepeated) {
   OtlpClientConfig config;
-  config.endpoint = "http://user:hunter2@host:4317";
+  config.endpoint = "http://user:hunter2@host:4318";
   const auto endpoint = parse_endpoint(config);
-  ASSERT_FALSE(endpoint.ok());
-  EXPECT_EQ(endpoint.error().message.find("hunter2"), std::string::npos);
+  ASSERT_TRUE(endpoint.ok());
+  EXPECT_EQ(endpoint->url, std::string("http://host:4318") + kGrpc);
+  EXPECT_NE(endpoint->warning.find("user name"), std::string::npos);
+  EXPECT_EQ(endpoint->warning.find("hunter2"), std::string::npos);
+  for (const char* bad : {"ftp://user:hunter2@host", "http://user:hunter2@host:port"}) {
+    config.endpoint = bad;
+    const std::string message = parse_endpoint(config).error().message;
+    EXPECT_EQ(message.find("hunter2"), std::string::npos) << message;
+  }
+}
+
+TEST(EndpointTest, UnixSocketsAndTheNamesOfGrpc) {
+  OtlpClientConfig config;
+  for (const char* form : {"unix:///run/otlp.sock", "unix:/run/otlp.sock"}) {
+    config.endpoint = form;
+    const auto endpoint = parse_endpoint(config);
+    ASSERT_TRUE(endpoint.ok());
+    EXPECT_EQ(endpoint->unix_socket, "/run/otlp.sock");
+    EXPECT_FALSE(endpoint->tls);
+  }
+  config.endpoint = "grpcs://host:4317";
+  EXPECT_TRUE(parse_endpoint(config)->tls);
+  EXPECT_NE(parse_endpoint(config)->warning, "");
 }
 
 TEST(EndpointTest, Warnings) {
@@ -101,6 +123,13 @@ TEST(EndpointTest, Warnings) {
   EXPECT_EQ(parse_endpoint(config)->warning, "");
   config.protocol = Protocol::kHttpProtobuf;
   EXPECT_NE(parse_endpoint(config)->warning.find("4317"), std::string::npos);
+
+  config.endpoint = "http://localhost:4318";
+  config.endpoint_is_final = true;
+  EXPECT_NE(parse_endpoint(config)->warning.find("/v1/traces"), std::string::npos);
+  config = {};
+  config.endpoint = "http://localhost:8080/v1/traces";
+  EXPECT_NE(parse_endpoint(config)->warning.find("http/protobuf"), std::string::npos);
 
   config = {};
   config.headers = {{"Authorization", "Bearer s3cret"}};

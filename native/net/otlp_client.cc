@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "net/otlp_response.h"
+#include "net/peer_probe.h"
 #include "wire/grpc_frame.h"
 #include "wire/gzip.h"
 
@@ -20,6 +21,7 @@ namespace {
 constexpr size_t kMaxResponse = 4U << 20;
 constexpr uint64_t kMillisecond = 1'000'000;
 constexpr int kMaxPollMs = 60'000;  // interrupt() ends a poll at once, so its length is free
+constexpr uint64_t kProbeTime = 500 * kMillisecond;
 
 struct SlistFree {
   void operator()(curl_slist* list) const { curl_slist_free_all(list); }
@@ -38,6 +40,35 @@ bool header_safe(std::string_view text) {
                      [](unsigned char c) { return c >= 0x20 && c != 0x7f; });
 }
 
+bool loopback(const Endpoint& endpoint) {
+  return endpoint.host == "localhost" || endpoint.host == "::1" ||
+         endpoint.host.starts_with("127.");
+}
+
+// The connection broke, perhaps before the request was read: GOAWAY, a restart, an idle timeout.
+bool connection_lost(CURLcode code) {
+  return code == CURLE_HTTP2 || code == CURLE_HTTP2_STREAM || code == CURLE_SEND_ERROR ||
+         code == CURLE_RECV_ERROR || code == CURLE_GOT_NOTHING || code == CURLE_PARTIAL_FILE;
+}
+
+// Errors that a peer of another protocol causes, and much else besides.
+bool perhaps_wrong_protocol(CURLcode code) {
+  return connection_lost(code) || code == CURLE_WEIRD_SERVER_REPLY ||
+         code == CURLE_UNSUPPORTED_PROTOCOL;
+}
+
+std::string metrics_url(const std::string& traces_url) {
+  const auto replace_end = [&](std::string_view end, std::string_view by) {
+    return traces_url.substr(0, traces_url.size() - end.size()).append(by);
+  };
+  constexpr std::string_view kGrpcEnd = "trace.v1.TraceService/Export";
+  constexpr std::string_view kHttpEnd = "/v1/traces";
+  if (traces_url.ends_with(kGrpcEnd)) {
+    return replace_end(kGrpcEnd, "metrics.v1.MetricsService/Export");
+  }
+  return traces_url.ends_with(kHttpEnd) ? replace_end(kHttpEnd, "/v1/metrics") : std::string();
+}
+
 }  // namespace
 
 struct OtlpClient::State {
@@ -52,6 +83,9 @@ struct OtlpClient::State {
   std::string frame;                 // gRPC header and body
   Response response;
   char error[CURL_ERROR_SIZE] = {};
+  std::string metrics;    // URL for the other signal; empty: the endpoint has none
+  std::string diagnosis;  // what the probe found; until the next success
+  bool probed = false;
   bool connected = false;      // the last request got an answer: its connection may be reusable
   bool reuse_only = false;     // for the transfer under way
   bool wanted_socket = false;  // it had to open a connection although reuse_only
@@ -65,9 +99,12 @@ struct OtlpClient::State {
   bool open();
   static curl_socket_t open_socket(void* context, curlsocktype, curl_sockaddr* address);
   Slist headers(uint64_t timeout_ms) const;
+  std::string_view pack(std::string_view body);
   CURLcode transfer(uint64_t deadline_ns, bool& timed_out);
+  CURLcode transfer_reusing(uint64_t deadline_ns, bool& timed_out);
   CURLcode transfer_once(uint64_t deadline_ns, bool& timed_out);
-  bool wait(uint64_t deadline_ns);
+  bool wait(uint64_t deadline_ns, curl_waitfd* also = nullptr);
+  void find_cause(CURLcode code, uint64_t deadline_ns);
 };
 
 namespace {
@@ -126,6 +163,14 @@ bool OtlpClient::State::open() {
   if (!config.ca_file.empty()) set(CURLOPT_CAINFO, config.ca_file.c_str());
   if (!config.client_cert_file.empty()) set(CURLOPT_SSLCERT, config.client_cert_file.c_str());
   if (!config.client_key_file.empty()) set(CURLOPT_SSLKEY, config.client_key_file.c_str());
+  if (!endpoint.unix_socket.empty()) {
+    set(CURLOPT_UNIX_SOCKET_PATH, endpoint.unix_socket.c_str());
+  }
+  // Set in any case, because without it libcurl reads the environment.
+  const bool direct = loopback(endpoint) || !endpoint.unix_socket.empty();
+  set(CURLOPT_PROXY, direct ? "" : config.proxy.c_str());
+  set(CURLOPT_NOPROXY, config.no_proxy.c_str());
+  if (grpc()) set(CURLOPT_HTTPPROXYTUNNEL, 1L);  // HTTP/2 without TLS passes a proxy only so
   long version = CURL_HTTP_VERSION_1_1;
   if (endpoint.tls) {
     version = CURL_HTTP_VERSION_2TLS;
@@ -137,6 +182,7 @@ bool OtlpClient::State::open() {
 }
 
 Slist OtlpClient::State::headers(uint64_t timeout_ms) const {
+  const std::string encoding = config.compression == Compression::kGzip ? "gzip" : "deflate";
   Slist list;
   append(list, "Expect:");  // no 100-continue round trip
   append(list, "User-Agent: OTel-OTLP-Exporter-Nuages/" + config.version);
@@ -145,10 +191,10 @@ Slist OtlpClient::State::headers(uint64_t timeout_ms) const {
     append(list, "TE: trailers");
     append(list,
            "grpc-timeout: " + std::to_string(std::min<uint64_t>(timeout_ms, 99'999'999)) + "m");
-    if (config.gzip) append(list, "grpc-encoding: gzip");
+    if (config.compression != Compression::kNone) append(list, "grpc-encoding: " + encoding);
   } else {
     append(list, "Content-Type: application/x-protobuf");
-    if (config.gzip) append(list, "Content-Encoding: gzip");
+    if (config.compression != Compression::kNone) append(list, "Content-Encoding: " + encoding);
   }
   for (const auto& [name, value] : config.headers) {
     std::string line = name;
@@ -159,13 +205,13 @@ Slist OtlpClient::State::headers(uint64_t timeout_ms) const {
 }
 
 // Waits for the network outside of the caller's gate. False: interrupted or too late.
-bool OtlpClient::State::wait(uint64_t deadline_ns) {
+bool OtlpClient::State::wait(uint64_t deadline_ns, curl_waitfd* also) {
   const uint64_t now = steady_now();
   if (now >= deadline_ns) return false;
   const uint64_t left_ms = (deadline_ns - now + kMillisecond - 1) / kMillisecond;
   if (around_wait) around_wait(true);
-  curl_multi_poll(multi, nullptr, 0, static_cast<int>(std::min<uint64_t>(left_ms, kMaxPollMs)),
-                  nullptr);
+  curl_multi_poll(multi, also, also == nullptr ? 0 : 1,
+                  static_cast<int>(std::min<uint64_t>(left_ms, kMaxPollMs)), nullptr);
   if (around_wait) around_wait(false);
   return !interrupted.load(std::memory_order_acquire);
 }
@@ -173,7 +219,7 @@ bool OtlpClient::State::wait(uint64_t deadline_ns) {
 // libcurl 7.88 fails a second request with prior knowledge on a connection it has. So a connection
 // is reused by asking for any HTTP/2, which finds it, and never opened that way, because a new one
 // would begin with HTTP/1.1: open_socket refuses, and the request goes again with prior knowledge.
-CURLcode OtlpClient::State::transfer(uint64_t deadline_ns, bool& timed_out) {
+CURLcode OtlpClient::State::transfer_reusing(uint64_t deadline_ns, bool& timed_out) {
   const bool clear_http2 = grpc() && !endpoint.tls;
   if (clear_http2) {
     reuse_only = connected;
@@ -193,6 +239,52 @@ CURLcode OtlpClient::State::transfer(uint64_t deadline_ns, bool& timed_out) {
   }
   connected = code == CURLE_OK;
   return code;
+}
+
+// A connection that was there before and breaks is no news about the receiver: once more, at once,
+// on a new one.
+CURLcode OtlpClient::State::transfer(uint64_t deadline_ns, bool& timed_out) {
+  const bool had_connection = connected;
+  CURLcode code = transfer_reusing(deadline_ns, timed_out);
+  if (had_connection && connection_lost(code) && !timed_out && response.untouched() &&
+      !interrupted.load(std::memory_order_acquire)) {
+    error[0] = '\0';
+    curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L);
+    code = transfer_reusing(deadline_ns, timed_out);
+    curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 0L);
+  }
+  return code;
+}
+
+// The request body: packed if so configured, framed for gRPC. Empty: out of memory.
+std::string_view OtlpClient::State::pack(std::string_view body) {
+  std::string_view payload = body;
+  const bool compress = config.compression != Compression::kNone;
+  if (compress) {
+    if (!gzip) {
+      gzip = std::make_unique<wire::Gzip>(
+          config.compression == Compression::kGzip ? wire::Packing::kGzip : wire::Packing::kZlib);
+    }
+    if (!gzip->compress(body, packed)) return {};
+    payload = packed;
+  }
+  if (!grpc()) return payload;
+  frame.resize(wire::kGrpcFrameHeaderSize);
+  wire::write_grpc_frame_header(frame.data(), payload.size(), compress);
+  frame.append(payload);
+  return frame;
+}
+
+// Once until the next success: a probe on every retry would only burden a receiver in trouble.
+void OtlpClient::State::find_cause(CURLcode code, uint64_t deadline_ns) {
+  if (probed || endpoint.tls || !endpoint.unix_socket.empty() || !perhaps_wrong_protocol(code) ||
+      (!config.proxy.empty() && !loopback(endpoint))) {
+    return;
+  }
+  probed = true;
+  const uint64_t end = std::min(deadline_ns, steady_now() + kProbeTime);
+  const Peer peer = probe_peer(multi, endpoint, [&](curl_waitfd* also) { return wait(end, also); });
+  diagnosis = explain_peer(peer, endpoint, config);
 }
 
 CURLcode OtlpClient::State::transfer_once(uint64_t deadline_ns, bool& timed_out) {
@@ -234,6 +326,7 @@ Result<std::unique_ptr<OtlpClient>> OtlpClient::create(OtlpClientConfig config) 
   auto state = std::make_unique<State>();
   state->config = std::move(config);
   state->endpoint = std::move(*endpoint);
+  state->metrics = metrics_url(state->endpoint.url);
   if (!state->open()) {
     return Error{ErrorCode::kUnavailable,
                  "libcurl could not be initialised (out of memory or file descriptors)"};
@@ -259,9 +352,10 @@ void OtlpClient::reset_interrupt() noexcept {
   state_->interrupted.store(false, std::memory_order_release);
 }
 
-SendResult OtlpClient::send(std::string_view body, uint64_t deadline_ns) {
+SendResult OtlpClient::send(std::string_view body, uint64_t deadline_ns, Signal signal) {
   State& s = *state_;
   SendResult result;
+  const std::string& url = signal == Signal::kTraces ? s.endpoint.url : s.metrics;
   const uint64_t now = steady_now();
   const uint64_t attempt_end = now + uint64_t{s.config.timeout_ms} * kMillisecond;
   const uint64_t end = std::min(deadline_ns, attempt_end);
@@ -270,25 +364,20 @@ SendResult OtlpClient::send(std::string_view body, uint64_t deadline_ns) {
     result.message = "stopped before the request was sent";
     return result;
   }
-
-  std::string_view payload = body;
-  if (s.config.gzip) {
-    if (!s.gzip) s.gzip = std::make_unique<wire::Gzip>();
-    if (!s.gzip->compress(body, s.packed)) {
-      result.message = "zlib is out of memory";
-      return result;
-    }
-    payload = s.packed;
+  if (url.empty()) {
+    result.outcome = Outcome::kPermanent;
+    result.message = s.endpoint.url + " does not end in /v1/traces: no place for metrics is known";
+    return result;
   }
-  if (s.grpc()) {
-    s.frame.resize(wire::kGrpcFrameHeaderSize);
-    wire::write_grpc_frame_header(s.frame.data(), payload.size(), s.config.gzip);
-    s.frame.append(payload);
-    payload = s.frame;
+  const std::string_view payload = s.pack(body);
+  if (payload.empty() && !body.empty()) {
+    result.message = "zlib is out of memory";
+    return result;
   }
   const Slist headers = s.headers(std::max<uint64_t>((end - now) / kMillisecond, 1));
   s.response.clear();
   s.error[0] = '\0';
+  curl_easy_setopt(s.easy, CURLOPT_URL, url.c_str());
   curl_easy_setopt(s.easy, CURLOPT_HTTPHEADER, headers.get());
   curl_easy_setopt(s.easy, CURLOPT_POSTFIELDS, payload.data());
   curl_easy_setopt(s.easy, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(payload.size()));
@@ -309,7 +398,9 @@ SendResult OtlpClient::send(std::string_view body, uint64_t deadline_ns) {
     return result;
   }
   if (code != CURLE_OK) {
-    explain_transport_error(code, s.error, s.endpoint, s.config, result);
+    const std::string detail = s.error;  // the probe has handles of its own, but the buffer is ours
+    s.find_cause(code, end);
+    explain_transport_error(code, detail, s.endpoint, s.config, s.diagnosis, result);
     return result;
   }
   long http_status = 0;
@@ -318,6 +409,10 @@ SendResult OtlpClient::send(std::string_view body, uint64_t deadline_ns) {
     judge_grpc(s.response, static_cast<int>(http_status), s.endpoint, result);
   } else {
     judge_http(s.response, static_cast<int>(http_status), s.endpoint, result);
+  }
+  if (result.outcome == Outcome::kSuccess) {
+    s.probed = false;
+    s.diagnosis.clear();
   }
   return result;
 }

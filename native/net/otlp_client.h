@@ -20,6 +20,8 @@
 namespace nuages::net {
 
 enum class Protocol : uint8_t { kGrpc, kHttpProtobuf };
+enum class Compression : uint8_t { kNone, kGzip, kDeflate };
+enum class Signal : uint8_t { kTraces, kMetrics };
 
 struct OtlpClientConfig {
   std::string endpoint = "http://localhost:4317";
@@ -28,20 +30,28 @@ struct OtlpClientConfig {
   bool endpoint_is_final = false;  // HTTP: use the path as it is, do not append v1/traces
   std::vector<std::pair<std::string, std::string>> headers;
   uint32_t timeout_ms = 10'000;  // one attempt
-  bool gzip = false;
+  Compression compression = Compression::kNone;
   std::string ca_file;           // PEM; empty: the system's
   std::string client_cert_file;  // PEM
   std::string client_key_file;
+  // A URL as libcurl takes it, or empty. The environment is not read here: the exporter's thread
+  // must not race with the application's setenv(). Loopback and Unix sockets need no proxy.
+  std::string proxy;
+  std::string no_proxy;
   std::string version = "0";  // for the User-Agent
 };
 
 struct Endpoint {
-  std::string url;  // complete, as given to libcurl
+  std::string url;          // complete, as given to libcurl
+  std::string unix_socket;  // path, when the receiver listens there
+  std::string host;         // without brackets
+  uint16_t port = 0;
   bool tls = false;
   std::string warning;  // one sentence when something looks wrong but can be tried; else empty
 };
 
-// Understands "host", "host:port", "http(s)://host[:port][/path]", bare and bracketed IPv6.
+// Understands "host", "host:port", "http(s)://host[:port][/path]", bare and bracketed IPv6 and
+// "unix:///path". A user name is left out, and never repeated in a message.
 Result<Endpoint> parse_endpoint(const OtlpClientConfig& config);
 
 enum class Outcome : uint8_t {
@@ -66,8 +76,8 @@ class OtlpClient {
   ~OtlpClient();
 
   // One attempt. `deadline_ns` is steady_now() time and bounds config.timeout_ms further. `body` is
-  // an encoded ExportTraceServiceRequest and must stay alive during the call.
-  SendResult send(std::string_view body, uint64_t deadline_ns);
+  // an encoded Export...ServiceRequest and must stay alive during the call.
+  SendResult send(std::string_view body, uint64_t deadline_ns, Signal signal = Signal::kTraces);
 
   // From any thread: makes the running and every later send() return kAborted until reset().
   void interrupt() noexcept;

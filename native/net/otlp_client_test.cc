@@ -61,7 +61,7 @@ TEST(OtlpClientTest, ReusesItsConnection) {
 TEST(OtlpClientTest, CompressesWhenAsked) {
   TestReceiver receiver;
   OtlpClientConfig config;
-  config.gzip = true;
+  config.compression = Compression::kGzip;
   const auto sender = client(receiver.url(), config);
   EXPECT_EQ(sender->send(std::string(10'000, 'z'), in_ms(10'000)).outcome, Outcome::kSuccess);
   const auto request = receiver.requests().at(0);

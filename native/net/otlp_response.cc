@@ -101,9 +101,11 @@ void Response::clear() {
   grpc_details.clear();
   retry_after.clear();
   content_type.clear();
+  lines = 0;
 }
 
 void Response::add_header(std::string_view line) {
+  ++lines;
   const size_t colon = line.find(':');
   if (colon == std::string_view::npos) return;
   const std::string_view name = line.substr(0, colon);
@@ -181,41 +183,65 @@ void judge_http(const Response& response, int http_status, const Endpoint& endpo
 }
 
 void explain_transport_error(int curl_code, std::string_view detail, const Endpoint& endpoint,
-                             const OtlpClientConfig& config, SendResult& result) {
-  result.message = "cannot send to " + endpoint.url + ": ";
-  result.message +=
-      detail.empty() ? curl_easy_strerror(static_cast<CURLcode>(curl_code)) : quote(detail).c_str();
+                             const OtlpClientConfig& config, std::string_view diagnosis,
+                             SendResult& result) {
+  const std::string where = endpoint.unix_socket.empty() ? endpoint.url : endpoint.unix_socket;
   result.outcome = Outcome::kRetry;
+  if (!diagnosis.empty()) {
+    result.message = "cannot send to " + where + ": " + std::string(diagnosis);
+    return;
+  }
+  std::string why =
+      quote(detail.empty() ? std::string_view(curl_easy_strerror(static_cast<CURLcode>(curl_code)))
+                           : detail);
+  result.message = "cannot send to " + where + ": " + why;
+  const auto add = [&](std::string_view hint) { result.message.append("; ").append(hint); };
   switch (curl_code) {
     case CURLE_PEER_FAILED_VERIFICATION:
-      result.outcome = Outcome::kPermanent;
-      result.message += "; set OTEL_EXPORTER_OTLP_CERTIFICATE to the authority's PEM file";
+      add(why.find("subject name") != std::string::npos
+              ? "the receiver's certificate is for another name: use the name it holds"
+              : "set OTEL_EXPORTER_OTLP_CERTIFICATE to the authority's PEM file");
       break;
     case CURLE_SSL_CACERT_BADFILE:
+      result.outcome = Outcome::kPermanent;
+      add("OTEL_EXPORTER_OTLP_CERTIFICATE must name a PEM file with the authority's certificate");
+      break;
     case CURLE_SSL_CERTPROBLEM:
+      result.outcome = Outcome::kPermanent;
+      add("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE and OTEL_EXPORTER_OTLP_CLIENT_KEY must name a "
+          "certificate and its key as PEM files");
+      break;
     case CURLE_SSL_CIPHER:
     case CURLE_URL_MALFORMAT:
-    case CURLE_UNSUPPORTED_PROTOCOL:
     case CURLE_WRITE_ERROR:  // an answer above the limit
       result.outcome = Outcome::kPermanent;
       break;
     case CURLE_SSL_CONNECT_ERROR:
-      result.message += "; if the receiver does not speak TLS, use an http:// endpoint";
-      break;
-    case CURLE_HTTP2:
-    case CURLE_HTTP2_STREAM:
-    case CURLE_WEIRD_SERVER_REPLY:
-    case CURLE_GOT_NOTHING:
-    case CURLE_PARTIAL_FILE:
-    case CURLE_RECV_ERROR:
-    case CURLE_SEND_ERROR:
-      if (config.protocol == Protocol::kGrpc) {
-        result.message +=
-            "; gRPC needs a receiver that speaks HTTP/2 there (usually port 4317), over TLS only "
-            "with an https:// endpoint";
+      // OpenSSL's words for an answer in plaintext, and for a server that wants our certificate.
+      if (why.find("wrong version number") != std::string::npos ||
+          why.find("packet length too long") != std::string::npos ||
+          why.find("http request") != std::string::npos) {
+        add("the receiver does not speak TLS: write the endpoint as http://" + endpoint.host + ":" +
+            std::to_string(endpoint.port));
+      } else {
+        add("if the receiver does not speak TLS, use an http:// endpoint");
       }
       break;
+    case CURLE_COULDNT_RESOLVE_PROXY:
+      add("check http_proxy, https_proxy and no_proxy");
+      break;
     default:
+      if (why.find("CONNECT") != std::string::npos) {
+        add("the proxy refused: check http_proxy, https_proxy and no_proxy");
+      } else if (why.find("certificate required") != std::string::npos ||
+                 why.find("handshake failure") != std::string::npos ||
+                 why.find("bad certificate") != std::string::npos) {
+        add("the receiver wants a client certificate it knows: set "
+            "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE and OTEL_EXPORTER_OTLP_CLIENT_KEY");
+      } else if (curl_code == CURLE_HTTP2 && config.protocol == Protocol::kGrpc) {
+        add("gRPC needs a receiver that speaks HTTP/2 there (usually port 4317), over TLS only "
+            "with an https:// endpoint");
+      }
       break;
   }
 }

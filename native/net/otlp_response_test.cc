@@ -1,15 +1,19 @@
 #include "net/otlp_response.h"
 
 #include <curl/curl.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "net/peer_probe.h"
 #include "wire/grpc_frame.h"
 #include "wire/protobuf_writer.h"
 
 namespace nuages::net {
 namespace {
 
-const Endpoint kEndpoint{"http://host:4317/x", false, ""};
+using ::testing::HasSubstr;
+
+const Endpoint kEndpoint{"http://host:4317/x", "", "host", 4317, false, ""};
 
 std::string partial_success(uint64_t rejected, std::string_view message) {
   wire::ProtobufWriter out;
@@ -142,16 +146,39 @@ TEST(HttpAnswerTest, RetryAfterAsSecondsOrDate) {
   EXPECT_EQ(retry_after_ms("99999999999999", 0), 1'000'000'000U);
 }
 
-TEST(TransportErrorTest, BadCertificatesAreNotRetriedRefusalsAre) {
+TEST(TransportErrorTest, OwnFilesAreAtFaultForGoodEverythingElseMayHeal) {
   OtlpClientConfig config;
   SendResult result;
-  explain_transport_error(CURLE_PEER_FAILED_VERIFICATION, "self-signed", kEndpoint, config, result);
-  EXPECT_EQ(result.outcome, Outcome::kPermanent);
-  EXPECT_NE(result.message.find("OTEL_EXPORTER_OTLP_CERTIFICATE"), std::string::npos);
-  explain_transport_error(CURLE_COULDNT_CONNECT, "", kEndpoint, config, result);
+  const auto explain = [&](int code, std::string_view detail, std::string_view diagnosis = "") {
+    result = {};
+    explain_transport_error(code, detail, kEndpoint, config, diagnosis, result);
+    return result.message;
+  };
+  EXPECT_THAT(explain(CURLE_PEER_FAILED_VERIFICATION, "self-signed"),
+              HasSubstr("OTEL_EXPORTER_OTLP_CERTIFICATE"));
   EXPECT_EQ(result.outcome, Outcome::kRetry);
-  explain_transport_error(CURLE_RECV_ERROR, "", kEndpoint, config, result);
-  EXPECT_NE(result.message.find("HTTP/2"), std::string::npos);
+  explain(CURLE_COULDNT_CONNECT, "");
+  EXPECT_EQ(result.outcome, Outcome::kRetry);
+  EXPECT_THAT(explain(CURLE_HTTP2, ""), HasSubstr("HTTP/2"));
+  EXPECT_THAT(explain(CURLE_HTTP2, "x", "it speaks TLS"), HasSubstr(": it speaks TLS"));
+  EXPECT_THAT(explain(CURLE_SSL_CONNECT_ERROR, "wrong version number"), HasSubstr("http://"));
+  EXPECT_THAT(explain(CURLE_RECV_ERROR, "CONNECT tunnel failed, response 407"),
+              HasSubstr("no_proxy"));
+  EXPECT_THAT(explain(CURLE_RECV_ERROR, "tlsv13 alert certificate required"),
+              HasSubstr("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"));
+  explain(CURLE_SSL_CERTPROBLEM, "could not load");
+  EXPECT_EQ(result.outcome, Outcome::kPermanent);
+}
+
+TEST(PeerTest, TheFirstBytesTellTheProtocol) {
+  EXPECT_EQ(peer_from_answer(""), Peer::kUnknown);
+  EXPECT_EQ(peer_from_answer("HTTP/1.1 404 Not Found\r\n\r\n"), Peer::kHttp1);
+  EXPECT_EQ(peer_from_answer("HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an "
+                             "HTTPS server.\n"),
+            Peer::kTls);
+  EXPECT_EQ(peer_from_answer(std::string_view("\x15\x03\x01\x00\x02\x02\x46", 7)), Peer::kTls);
+  EXPECT_EQ(peer_from_answer(std::string_view("\0\0\x12\x04\0\0\0\0\0", 9)), Peer::kHttp2);
+  EXPECT_EQ(peer_from_answer("SSH-2.0-OpenSSH_9.2p1"), Peer::kUnknown);
 }
 
 }  // namespace

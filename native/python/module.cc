@@ -2,6 +2,7 @@
 #include <new>
 
 #include "base/log.h"
+#include "python/client_config.h"
 #include "python/context.h"
 #include "python/logs.h"
 #include "python/module_state.h"
@@ -160,6 +161,8 @@ PyMethodDef kFunctions[] = {
     {"current_span", py_current_span, METH_NOARGS, "The current recording span of ours, or None."},
     {"activate", py_activate, METH_O, "Makes a span current; the result goes to deactivate()."},
     {"deactivate", py_deactivate, METH_O, "Restores the context if it is still ours."},
+    {"parse_endpoint", py_parse_endpoint, METH_O,
+     "(url, tls, host, port, unix_socket, warning) of a client's settings; or ValueError."},
     {"take_logs", take_logs, METH_NOARGS, "[(level, component, message)] of waiting native lines."},
     {"set_log_level", py_set_log_level, METH_O, "0 debug, 1 info, 2 warning, 3 error."},
     {}};

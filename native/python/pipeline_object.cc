@@ -3,6 +3,7 @@
 #include <string>
 
 #include "mask/redact.h"
+#include "python/client_config.h"
 #include "python/convert.h"
 #include "python/span_object.h"
 #include "sql/statement.h"
@@ -13,52 +14,38 @@ namespace {
 PipelineObject* self_of(PyObject* object) { return reinterpret_cast<PipelineObject*>(object); }
 
 PyObject* pipeline_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
-  static const char* const kNames[] = {"endpoint",       "headers",           "timeout_ms",
-                                       "gzip",           "ca_file",           "client_certificate",
-                                       "client_key",     "max_queue_size",    "max_queue_bytes",
-                                       "max_batch_size", "schedule_delay_ms", "export_timeout_ms",
-                                       "masking",        "version",           nullptr};
-  const char* endpoint = nullptr;
-  PyObject* headers = nullptr;
-  unsigned timeout_ms = 10'000;
-  int gzip = 0;
-  const char *ca_file = "", *client_certificate = "", *client_key = "", *masking = "off",
-             *version = "0";
+  static const char* const kNames[] = {"client",
+                                       "max_queue_size",
+                                       "max_queue_bytes",
+                                       "max_batch_size",
+                                       "schedule_delay_ms",
+                                       "export_timeout_ms",
+                                       "max_outage_bytes",
+                                       "max_request_bytes",
+                                       "masking",
+                                       nullptr};
+  PyObject* client = nullptr;
+  const char* masking = "off";
   unsigned max_queue_size = 2048, max_batch_size = 512, schedule_delay_ms = 5000,
            export_timeout_ms = 30'000;
-  unsigned long long max_queue_bytes = 4ULL << 20;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "sO|IpsssIKIIIss:Pipeline",
-                                   const_cast<char**>(kNames), &endpoint, &headers, &timeout_ms,
-                                   &gzip, &ca_file, &client_certificate, &client_key,
-                                   &max_queue_size, &max_queue_bytes, &max_batch_size,
-                                   &schedule_delay_ms, &export_timeout_ms, &masking, &version)) {
+  unsigned long long max_queue_bytes = 4ULL << 20, max_outage_bytes = 8ULL << 20,
+                     max_request_bytes = 3ULL << 20;
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!|IKIIIKKs:Pipeline", const_cast<char**>(kNames),
+                                   &PyDict_Type, &client, &max_queue_size, &max_queue_bytes,
+                                   &max_batch_size, &schedule_delay_ms, &export_timeout_ms,
+                                   &max_outage_bytes, &max_request_bytes, &masking)) {
     return nullptr;
   }
   try {
     exporter::PipelineConfig config;
-    config.client.endpoint = endpoint;
-    config.client.timeout_ms = timeout_ms;
-    config.client.gzip = gzip != 0;
-    config.client.ca_file = ca_file;
-    config.client.client_cert_file = client_certificate;
-    config.client.client_key_file = client_key;
-    config.client.version = version;
+    if (!read_client_config(client, config.client)) return nullptr;
     config.max_queue_size = max_queue_size;
     config.max_queue_bytes = max_queue_bytes;
     config.max_export_batch_size = max_batch_size;
     config.schedule_delay_ms = schedule_delay_ms;
     config.export_timeout_ms = export_timeout_ms;
-    const Ref items = Ref::take(PySequence_Fast(headers, "headers must be a sequence of pairs"));
-    if (!items) return nullptr;
-    for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(items.get()); ++i) {
-      PyObject* pair = PySequence_Fast_GET_ITEM(items.get(), i);
-      if (!PyTuple_Check(pair) || PyTuple_GET_SIZE(pair) != 2) {
-        PyErr_SetString(PyExc_TypeError, "headers must be a sequence of pairs");
-        return nullptr;
-      }
-      config.client.headers.emplace_back(Utf8(PyTuple_GET_ITEM(pair, 0)).view(),
-                                         Utf8(PyTuple_GET_ITEM(pair, 1)).view());
-    }
+    config.max_outage_bytes = max_outage_bytes;
+    config.max_request_bytes = max_request_bytes;
     const std::string_view profile = masking == std::string_view("on") ? "default" : masking;
     const auto rules = mask::rules_from_profile(profile);
     if (!rules) {

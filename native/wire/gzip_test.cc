@@ -1,25 +1,15 @@
 #include "wire/gzip.h"
 
 #include <gtest/gtest.h>
-#include <zlib.h>
 
 #include <random>
 
 namespace nuages::wire {
 namespace {
 
-std::string inflate_all(std::string_view packed, size_t size) {
-  std::string out(size + 1, '\0');
-  z_stream z{};
-  inflateInit2(&z, 15 + 16);
-  z.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(packed.data()));
-  z.avail_in = static_cast<uInt>(packed.size());
-  z.next_out = reinterpret_cast<Bytef*>(out.data());
-  z.avail_out = static_cast<uInt>(out.size());
-  const int result = inflate(&z, Z_FINISH);
-  out.resize(out.size() - z.avail_out);
-  inflateEnd(&z);
-  return result == Z_STREAM_END ? out : "not a gzip stream";
+std::string inflate_all(std::string_view packed, size_t size, Packing packing = Packing::kGzip) {
+  std::string out;
+  return decompress(packing, packed, size, out) ? out : "not a packed text of that size";
 }
 
 TEST(GzipTest, RoundTripsWithOneStream) {
@@ -34,6 +24,26 @@ TEST(GzipTest, RoundTripsWithOneStream) {
     EXPECT_TRUE(gzip.compress(text, packed));
     EXPECT_EQ(inflate_all(packed, size), text);
   }
+}
+
+TEST(GzipTest, DeflateIsAnotherFormat) {
+  Gzip zlib(Packing::kZlib);
+  std::string packed;
+  ASSERT_TRUE(zlib.compress("some text", packed));
+  EXPECT_EQ(inflate_all(packed, 9, Packing::kZlib), "some text");
+  EXPECT_NE(inflate_all(packed, 9, Packing::kGzip), "some text");
+}
+
+TEST(GzipTest, DamageAndWrongSizesAreSeen) {
+  Gzip gzip;
+  std::string packed;
+  std::string out;
+  ASSERT_TRUE(gzip.compress("some text", packed));
+  EXPECT_FALSE(decompress(Packing::kGzip, packed, 8, out));
+  EXPECT_FALSE(decompress(Packing::kGzip, packed, 10, out));
+  EXPECT_FALSE(decompress(Packing::kGzip, packed.substr(0, packed.size() - 1), 9, out));
+  packed[packed.size() / 2] = static_cast<char>(packed[packed.size() / 2] ^ 0x55);
+  EXPECT_FALSE(decompress(Packing::kGzip, packed, 9, out));
 }
 
 TEST(GzipTest, CompressesWhatRepeats) {

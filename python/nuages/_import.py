@@ -19,10 +19,13 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, Callable, Optional
 
-_OTLP_GRPC = "opentelemetry.exporter.otlp.proto.grpc"
+_OTLP = "opentelemetry.exporter.otlp.proto"
 _INSTRUMENTATION = "opentelemetry.instrumentation"
 
-EXPORTERS = {f"{_OTLP_GRPC}.trace_exporter": "nuages.sdk.otlp_grpc"}
+EXPORTERS = {
+    f"{_OTLP}.grpc.trace_exporter": "nuages.sdk.otlp_grpc",
+    f"{_OTLP}.http.trace_exporter": "nuages.sdk.otlp_http",
+}
 INSTRUMENTORS = {
     f"{_INSTRUMENTATION}.{name}": f"nuages.instrumentation.{name}"
     for name in ("django", "psycopg2", "pymysql", "sqlite3", "redis", "celery")

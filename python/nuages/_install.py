@@ -263,11 +263,11 @@ def ensure_provider() -> Any:
         if os.environ.get("OTEL_TRACES_EXPORTER", "").strip().lower() == "none":
             return None
         from nuages.sdk.export import BatchSpanProcessor
-        from nuages.sdk.otlp_grpc import OTLPSpanExporter
+        from nuages.sdk.otlp_options import default_exporter
         from nuages.sdk.trace import TracerProvider
 
         provider = TracerProvider(resource=_own_resource())
-        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        provider.add_span_processor(BatchSpanProcessor(default_exporter()))
         _own_provider = provider
         api._set_tracer_provider(provider, log=False)
         _forget_hook_tracers()

@@ -15,6 +15,8 @@ from opentelemetry.sdk.trace.export import SpanExporter
 
 from nuages import _native, settings
 from nuages.sdk.otlp_grpc import OTLPSpanExporter
+from nuages.sdk.otlp_http import OTLPSpanExporter as HTTPSpanExporter
+from nuages.sdk.otlp_options import NativeExporter
 
 logger = logging.getLogger("nuages")
 
@@ -24,7 +26,7 @@ OfficialSimpleSpanProcessor: Any = sdk_export.SimpleSpanProcessor
 
 
 def make_pipeline(
-    exporter: OTLPSpanExporter,
+    exporter: NativeExporter,
     max_queue_size: int,
     max_export_batch_size: int,
     schedule_delay_millis: float,
@@ -41,8 +43,9 @@ def make_pipeline(
     )
     pipeline = _native.Pipeline(**options)
     logger.debug(
-        "exporting to %s by OTLP/gRPC: queue %d, batch %d, delay %d ms, masking %s",
-        options["endpoint"],
+        "exporting to %s by OTLP %s: queue %d, batch %d, delay %d ms, masking %s",
+        exporter._url,
+        exporter._protocol,
         options["max_queue_size"],
         options["max_batch_size"],
         options["schedule_delay_ms"],
@@ -52,8 +55,8 @@ def make_pipeline(
 
 
 def is_native(exporter: object) -> bool:
-    """Exactly our class: a user's subclass may override export() and must be called."""
-    return type(exporter) is OTLPSpanExporter and exporter.native
+    """Exactly our classes: a user's subclass may override export() and must be called."""
+    return type(exporter) in (OTLPSpanExporter, HTTPSpanExporter) and getattr(exporter, "native", False)
 
 
 class BatchSpanProcessor(OfficialBatchSpanProcessor):  # type: ignore[misc]
