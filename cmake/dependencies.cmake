@@ -10,8 +10,21 @@ macro(nuages_pkg target module package)
 endmacro()
 
 nuages_pkg(ZLIB_PC zlib zlib1g-dev)
-nuages_pkg(CURL_PC libcurl libcurl4-openssl-dev)
 nuages_pkg(XXHASH_PC libxxhash libxxhash-dev)
+# Header only: the hash is inlined where it is used, and the agent links one library less.
+set_target_properties(PkgConfig::XXHASH_PC PROPERTIES INTERFACE_LINK_LIBRARIES "" INTERFACE_COMPILE_DEFINITIONS XXH_INLINE_ALL)
+
+set(NUAGES_WHEEL_LIBS "" CACHE PATH "Static libcurl of tools/wheel_libs.sh, for wheels; empty: the system's libcurl")
+if(NUAGES_WHEEL_LIBS)
+  add_library(PkgConfig::CURL_PC INTERFACE IMPORTED)
+  target_include_directories(PkgConfig::CURL_PC INTERFACE ${NUAGES_WHEEL_LIBS}/include)
+  target_compile_definitions(PkgConfig::CURL_PC INTERFACE CURL_STATICLIB)
+  target_link_libraries(PkgConfig::CURL_PC INTERFACE
+    ${NUAGES_WHEEL_LIBS}/lib/libcurl.a ${NUAGES_WHEEL_LIBS}/lib/libnghttp2.a
+    ${NUAGES_WHEEL_LIBS}/lib/libssl.a ${NUAGES_WHEEL_LIBS}/lib/libcrypto.a Threads::Threads ${CMAKE_DL_LIBS})
+else()
+  nuages_pkg(CURL_PC libcurl libcurl4-openssl-dev)
+endif()
 
 if(NUAGES_BUILD_SERVER)
   nuages_pkg(NGHTTP2_PC libnghttp2 libnghttp2-dev)
