@@ -12,7 +12,7 @@ endmacro()
 nuages_pkg(ZLIB_PC zlib zlib1g-dev)
 nuages_pkg(XXHASH_PC libxxhash libxxhash-dev)
 # Header only: the hash is inlined where it is used, and the agent links one library less.
-set_target_properties(PkgConfig::XXHASH_PC PROPERTIES INTERFACE_LINK_LIBRARIES "" INTERFACE_COMPILE_DEFINITIONS XXH_INLINE_ALL)
+set_target_properties(PkgConfig::XXHASH_PC PROPERTIES INTERFACE_LINK_LIBRARIES "" INTERFACE_COMPILE_DEFINITIONS "XXH_INLINE_ALL=")
 
 set(NUAGES_WHEEL_LIBS "" CACHE PATH "Static libcurl of tools/wheel_libs.sh, for wheels; empty: the system's libcurl")
 if(NUAGES_WHEEL_LIBS)
