@@ -11,21 +11,10 @@
 #include <ctime>
 #include <new>
 
+#include "trace/queue_layout.h"
+
 namespace nuages::trace {
 namespace {
-
-constexpr size_t kPage = 4096;
-constexpr size_t kSlotHeader = 8;
-constexpr uint64_t kRecordSlot = 1ULL << 32;   // with the record's size in the low half
-constexpr uint64_t kPaddingSlot = 2ULL << 32;  // with the padding's size
-constexpr uint64_t kSizeMask = 0xFFFF'FFFFULL;
-
-constexpr size_t align(size_t size, size_t unit) { return (size + unit - 1) & ~(unit - 1); }
-constexpr size_t slot_bytes(size_t record) { return align(kSlotHeader + record, 8); }
-
-std::atomic_ref<uint64_t> slot_word(char* slot) {
-  return std::atomic_ref<uint64_t>(*reinterpret_cast<uint64_t*>(slot));
-}
 
 // Not FUTEX_PRIVATE: the memory may be shared.
 void futex_wait(std::atomic<uint32_t>& word, uint32_t expected, const timespec* timeout) {
@@ -37,40 +26,21 @@ void futex_wake(std::atomic<uint32_t>& word) {
 
 }  // namespace
 
-struct RecordQueue::Header {
-  uint64_t ring_offset;
-  uint64_t ring_bytes;
-  uint64_t description_offset;
-  uint64_t description_bytes;
-  uint32_t max_records;
-  uint32_t batch_records;
-
-  uint64_t description_used;
-  std::atomic<uint64_t> resource;  // offset << 32 | size
-  std::atomic<uint32_t> scope_count;
-  uint64_t scopes[kMaxScopes];
-
-  alignas(64) std::atomic<uint64_t> head;
-  std::atomic<uint64_t> pushed;
-  std::atomic<uint64_t> dropped;
-  alignas(64) std::atomic<uint32_t> pending;
-  std::atomic<uint32_t> waiting;  // WaitFor; also the futex
-  alignas(64) std::atomic<uint64_t> tail;
-};
+using slots::align;
 
 static_assert(std::atomic<uint64_t>::is_always_lock_free);
 
 size_t RecordQueue::required_bytes(const QueueOptions& options) noexcept {
-  return align(sizeof(Header) + options.description_bytes, kPage) +
-         std::bit_ceil(std::max(options.ring_bytes, kPage));
+  return align(sizeof(Header) + options.description_bytes, slots::kPage) +
+         std::bit_ceil(std::max(options.ring_bytes, slots::kPage));
 }
 
 RecordQueue RecordQueue::create(void* memory, const QueueOptions& options) noexcept {
   auto* header = new (memory) Header{};
   header->description_offset = sizeof(Header);
   header->description_bytes = options.description_bytes;
-  header->ring_offset = align(sizeof(Header) + options.description_bytes, kPage);
-  header->ring_bytes = std::bit_ceil(std::max(options.ring_bytes, kPage));
+  header->ring_offset = align(sizeof(Header) + options.description_bytes, slots::kPage);
+  header->ring_bytes = std::bit_ceil(std::max(options.ring_bytes, slots::kPage));
   header->max_records = options.max_records;
   header->batch_records = std::max(options.batch_records, 1U);
   return RecordQueue(header);
@@ -86,7 +56,7 @@ char* RecordQueue::slot(uint64_t position) const noexcept {
 }
 
 size_t RecordQueue::max_record_bytes() const noexcept {
-  return header_->ring_bytes / 2 - kSlotHeader;
+  return header_->ring_bytes / 2 - slots::kHeader;
 }
 
 RecordQueue::Push RecordQueue::push(std::string_view record) noexcept {
@@ -102,7 +72,7 @@ RecordQueue::Push RecordQueue::push(std::string_view record) noexcept {
   } while (!h.pending.compare_exchange_weak(pending, pending + 1, std::memory_order_seq_cst,
                                             std::memory_order_relaxed));
 
-  const uint64_t need = slot_bytes(record.size());
+  const uint64_t need = slots::bytes_for(record.size());
   uint64_t head = h.head.load(std::memory_order_relaxed);
   uint64_t padding = 0;
   for (;;) {
@@ -123,21 +93,21 @@ RecordQueue::Push RecordQueue::push(std::string_view record) noexcept {
       break;
     }
   }
-  if (padding != 0) slot_word(slot(head)).store(kPaddingSlot | padding, std::memory_order_release);
+  if (padding != 0)
+    slots::word(slot(head)).store(slots::kPadding | padding, std::memory_order_release);
   char* at = slot(head + padding);
-  std::memcpy(at + kSlotHeader, record.data(), record.size());
+  std::memcpy(at + slots::kHeader, record.data(), record.size());
   h.pushed.fetch_add(1, std::memory_order_relaxed);
   // Commit. Sequentially consistent together with `waiting`: either the consumer sees this record
   // before it sleeps or the producer sees that it is about to.
-  slot_word(at).exchange(kRecordSlot | record.size(), std::memory_order_seq_cst);
+  slots::word(at).exchange(slots::record_word(record), std::memory_order_seq_cst);
   notify();
   return Push::kPushed;
 }
 
 void RecordQueue::notify() noexcept {
   const auto waiting = static_cast<WaitFor>(header_->waiting.load(std::memory_order_seq_cst));
-  if (waiting == WaitFor::kNothing) return;
-  if (waiting == WaitFor::kAny || batch_ready()) wake();
+  if (waiting == WaitFor::kAny || (waiting == WaitFor::kBatch && batch_ready())) wake();
 }
 
 void RecordQueue::wake() noexcept {
@@ -166,11 +136,12 @@ uint32_t RecordQueue::pending() const noexcept {
 }
 
 bool RecordQueue::readable() const noexcept {
-  return slot_word(slot(tail())).load(std::memory_order_seq_cst) != 0;
+  const uint64_t position = taken();
+  return position != head() && slots::word(slot(position)).load(std::memory_order_seq_cst) != 0;
 }
 
 bool RecordQueue::batch_ready() const noexcept {
-  return pending() >= header_->batch_records || head() - tail() > header_->ring_bytes / 2;
+  return pending() >= header_->batch_records || head() - taken() > header_->ring_bytes / 2;
 }
 
 uint64_t RecordQueue::head() const noexcept {
@@ -178,6 +149,9 @@ uint64_t RecordQueue::head() const noexcept {
 }
 uint64_t RecordQueue::tail() const noexcept {
   return header_->tail.load(std::memory_order_acquire);
+}
+uint64_t RecordQueue::taken() const noexcept {
+  return header_->taken.load(std::memory_order_acquire);
 }
 uint64_t RecordQueue::pushed() const noexcept {
   return header_->pushed.load(std::memory_order_relaxed);
@@ -189,42 +163,54 @@ uint64_t RecordQueue::dropped() const noexcept {
 void RecordQueue::peek(std::vector<std::string_view>& out, size_t max,
                        size_t max_bytes) const noexcept {
   out.clear();
-  uint64_t position = tail();
-  const uint64_t limit = position + header_->ring_bytes;
+  uint64_t position = taken();
+  const uint64_t limit = head();
   size_t bytes = 0;
   while (out.size() < max && position < limit) {
     char* at = slot(position);
-    const uint64_t word = slot_word(at).load(std::memory_order_acquire);
+    const uint64_t word = slots::word(at).load(std::memory_order_acquire);
     if (word == 0) return;
-    const size_t size = word & kSizeMask;
-    if ((word & ~kSizeMask) == kPaddingSlot) {
+    const size_t size = word & slots::kSizeMask;
+    if ((word & slots::kTypeMask) == slots::kPadding) {
       position += size;
       continue;
     }
     bytes += size;
     if (bytes > max_bytes && !out.empty()) return;
-    out.emplace_back(at + kSlotHeader, size);
-    position += slot_bytes(size);
+    out.emplace_back(at + slots::kHeader, size);
+    position += slots::bytes_for(size);
   }
 }
 
-void RecordQueue::pop(size_t records) noexcept {
-  uint64_t position = tail();
+void RecordQueue::take(size_t records) noexcept {
+  uint64_t position = taken();
   for (size_t done = 0; done < records;) {
+    const uint64_t word = slots::word(slot(position)).load(std::memory_order_acquire);
+    const size_t size = word & slots::kSizeMask;
+    const bool padding = (word & slots::kTypeMask) == slots::kPadding;
+    position += padding ? size : slots::bytes_for(size);
+    done += padding ? 0 : 1;
+  }
+  header_->taken.store(position, std::memory_order_release);
+  header_->pending.fetch_sub(static_cast<uint32_t>(records), std::memory_order_release);
+}
+
+void RecordQueue::release() noexcept {
+  const uint64_t end = taken();
+  uint64_t position = tail();
+  while (position < end) {
     char* at = slot(position);
-    const uint64_t word = slot_word(at).load(std::memory_order_acquire);
-    const size_t size = word & kSizeMask;
-    if ((word & ~kSizeMask) == kPaddingSlot) {
-      slot_word(at).store(0, std::memory_order_relaxed);  // the rest was never written
+    const uint64_t word = slots::word(at).load(std::memory_order_acquire);
+    const size_t size = word & slots::kSizeMask;
+    if ((word & slots::kTypeMask) == slots::kPadding) {
+      slots::word(at).store(0, std::memory_order_relaxed);  // the rest was never written
       position += size;
       continue;
     }
-    std::memset(at, 0, slot_bytes(size));
-    position += slot_bytes(size);
-    ++done;
+    std::memset(at, 0, slots::bytes_for(size));
+    position += slots::bytes_for(size);
   }
   header_->tail.store(position, std::memory_order_release);
-  header_->pending.fetch_sub(static_cast<uint32_t>(records), std::memory_order_release);
 }
 
 bool RecordQueue::store_description(std::string_view description, uint64_t& place) noexcept {
@@ -239,7 +225,7 @@ bool RecordQueue::store_description(std::string_view description, uint64_t& plac
 
 std::string_view RecordQueue::description(uint64_t place) const noexcept {
   return {reinterpret_cast<const char*>(header_) + header_->description_offset + (place >> 32),
-          place & kSizeMask};
+          place & slots::kSizeMask};
 }
 
 bool RecordQueue::set_resource(std::string_view text) noexcept {
@@ -279,6 +265,7 @@ void RecordQueue::reset(bool zero_ring) noexcept {
   if (zero_ring) std::memset(slot(0), 0, header_->ring_bytes);
   header_->head.store(0);
   header_->tail.store(0);
+  header_->taken.store(0);
   header_->pending.store(0);
   header_->pushed.store(0);
   header_->dropped.store(0);

@@ -10,11 +10,17 @@
 // back, so that a slot nobody has written reads as uncommitted. Records are contiguous: what does
 // not fit before the end of the ring starts at its beginning, behind a padding slot.
 //
+// The consumer gives records back in two steps: take() when it starts to send them, release() when
+// they have arrived. What is taken counts against the bytes but no longer against the records of
+// the queue; a process that is killed in between leaves it in the ring, where a neighbour that has
+// the memory finds it (trace/queue_recovery.h).
+//
 // The consumer sleeps on a futex and says what it waits for: anything, or a batch. Producers make a
 // system call only when they fulfil that, so an idle process is woken never and a busy one once per
 // batch. A producer that dies between reserve and commit stalls the queue; threads of one process
 // do not die alone.
-// Cost: two uncontended atomic updates, one exchange and a copy per push. Any thread may push.
+// Cost: two uncontended atomic updates, one exchange, a copy and a vectorised sum of the record per
+// push. Any thread may push.
 #pragma once
 
 #include <atomic>
@@ -37,7 +43,7 @@ class RecordQueue {
   static constexpr uint32_t kMaxScopes = 1024;
 
   enum class Push : uint8_t { kPushed, kFull };
-  enum class WaitFor : uint32_t { kNothing, kAny, kBatch };
+  enum class WaitFor : uint32_t { kNothing, kAny, kBatch, kWake };  // kWake: only wake()
 
   RecordQueue() noexcept = default;
   static size_t required_bytes(const QueueOptions& options) noexcept;
@@ -49,10 +55,15 @@ class RecordQueue {
   Push push(std::string_view record) noexcept;
 
   // --- the consumer ---
-  // Up to `max` committed records, oldest first, at most `max_bytes` in all (one at least). The
-  // views live until pop().
+  // Up to `max` committed records behind those taken, oldest first, at most `max_bytes` in all (one
+  // at least). The views live until release().
   void peek(std::vector<std::string_view>& out, size_t max, size_t max_bytes) const noexcept;
-  void pop(size_t records) noexcept;
+  void take(size_t records) noexcept;
+  void release() noexcept;  // everything taken
+  void pop(size_t records) noexcept {
+    take(records);
+    release();
+  }
   // Sleeps until a producer fulfils `wait`, wake() is called or the time is over. arm() says what
   // to wait for; between arm() and sleep() the caller looks once more at everything it waits for.
   void arm(WaitFor wait) noexcept;
@@ -61,11 +72,12 @@ class RecordQueue {
 
   // --- anyone ---
   void wake() noexcept;
-  uint32_t pending() const noexcept;  // records, being written included
-  bool readable() const noexcept;     // the oldest record is committed
+  uint32_t pending() const noexcept;  // records not taken yet, being written included
+  bool readable() const noexcept;     // the oldest record not taken is committed
   bool batch_ready() const noexcept;  // batch_records, or half of the bytes, are waiting
   uint64_t head() const noexcept;     // position behind the newest reservation
-  uint64_t tail() const noexcept;     // position of the oldest record
+  uint64_t taken() const noexcept;    // position behind what was taken
+  uint64_t tail() const noexcept;     // position of the oldest record not released
   uint64_t pushed() const noexcept;   // records ever
   uint64_t dropped() const noexcept;
   size_t max_record_bytes() const noexcept;
@@ -84,6 +96,7 @@ class RecordQueue {
   std::string_view ring() const noexcept;  // page-aligned when the memory is
 
  private:
+  friend class QueueImage;  // trace/queue_recovery.h
   struct Header;
   explicit RecordQueue(Header* header) noexcept : header_(header) {}
   char* slot(uint64_t position) const noexcept;

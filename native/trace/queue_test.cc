@@ -271,17 +271,37 @@ TEST(QueueTest, DescriptionsThatDoNotFitAreRefused) {
   EXPECT_EQ(memory.queue.scope(0), "");
 }
 
-TEST(QueueTest, ResetForgetsRecordsButKeepsDescriptions) {
-  Memory memory(options(10));
-  memory.queue.set_resource("r");
-  memory.queue.push("parent's");
-  memory.queue.reset(true);
-  EXPECT_EQ(memory.queue.pending(), 0U);
-  EXPECT_EQ(memory.queue.pushed(), 0U);
+TEST(QueueTest, WhatIsTakenStaysInTheRingUntilItIsReleased) {
+  Memory memory(options(4));
+  for (const char* text : {"a", "b", "c", "d"}) memory.queue.push(text);
+  std::vector<std::string_view> views;
+  memory.queue.peek(views, 2, SIZE_MAX);
+  memory.queue.take(2);
+  EXPECT_EQ(memory.queue.pending(), 2U) << "what is on its way leaves its place to others";
+  EXPECT_EQ(memory.queue.push("e"), RecordQueue::Push::kPushed);
+  EXPECT_EQ(views[0], "a");
+  EXPECT_EQ(memory.queue.tail(), 0U);
+  EXPECT_GT(memory.queue.taken(), 0U);
+  memory.queue.release();
+  EXPECT_EQ(memory.queue.tail(), memory.queue.taken());
+  EXPECT_EQ(take(memory.queue, 9), (std::vector<std::string>{"c", "d", "e"}));
+}
+
+TEST(QueueTest, ARingFullOfTakenRecordsIsNotReadAgain) {
+  Memory memory(options(1000));
+  while (memory.queue.push(std::string(504, 'x')) == RecordQueue::Push::kPushed) {
+  }
+  std::vector<std::string_view> views;
+  memory.queue.peek(views, 1000, SIZE_MAX);
+  ASSERT_EQ(views.size(), 8U);
+  memory.queue.take(8);
   EXPECT_FALSE(memory.queue.readable());
-  EXPECT_EQ(memory.queue.resource(), "r");
-  memory.queue.push("child's");
-  EXPECT_EQ(take(memory.queue, 5), std::vector<std::string>{"child's"});
+  memory.queue.peek(views, 1000, SIZE_MAX);
+  EXPECT_TRUE(views.empty());
+  EXPECT_EQ(memory.queue.push("y"), RecordQueue::Push::kFull) << "their bytes are still in use";
+  memory.queue.release();
+  EXPECT_EQ(memory.queue.push("y"), RecordQueue::Push::kPushed);
+  EXPECT_TRUE(memory.queue.readable());
 }
 
 }  // namespace
