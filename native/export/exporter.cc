@@ -50,16 +50,14 @@ Exporter::Exporter(PipelineConfig config)
   queue_ = trace::RecordQueue::create(memory_, options);
   copy_scopes();
   if (auto endpoint = net::parse_endpoint(config_.client); !endpoint.ok()) {
-    counters_.last_error = endpoint.error().message;
-    log(LogLevel::kError, "export", endpoint.error().message);
-  } else if (!endpoint->warning.empty()) {
-    log(LogLevel::kWarning, "export", endpoint->warning);
+    counters_.last_error = endpoint.error().message;  // said by who made the configuration
   }
   add_exporter(this);
 }
 
 Exporter::~Exporter() {
   remove_exporter(this);
+  free_outage_memory();
   munmap(memory_, memory_bytes_);
 }
 
@@ -119,8 +117,9 @@ void Exporter::control_changed_locked() noexcept {
 // Waits until the thread has got past `position` or is gone.
 bool Exporter::wait_locked(std::unique_lock<std::mutex>& lock, uint64_t deadline_ns,
                            uint64_t position) {
-  changed_.wait_until(lock, time_point(deadline_ns),
-                      [&] { return done_position_ >= position || !alive_; });
+  changed_.wait_until(lock, time_point(deadline_ns), [&] {
+    return done_position_ >= position || hopeless_target_ >= position || !alive_;
+  });
   return done_position_ >= position;
 }
 
@@ -130,6 +129,7 @@ bool Exporter::force_flush(uint64_t deadline_ns) noexcept {
   if (done_position_ >= target) return true;
   const uint64_t failed = counters_.failed;
   flush_target_ = std::max(flush_target_, target);
+  hopeless_target_ = 0;
   if (!shut_down_) start_thread_locked();
   control_changed_locked();
   return wait_locked(lock, deadline_ns, target) && counters_.failed == failed;
@@ -187,6 +187,7 @@ Counters Exporter::counters() const {
   std::lock_guard lock(mutex_);
   Counters copy = counters_;
   copy.enqueued = queue_.pushed();
+  copy.queued = queue_.pending();
   copy.dropped_full = queue_.dropped() + refused_.load(std::memory_order_relaxed);
   return copy;
 }
@@ -215,12 +216,16 @@ void Exporter::reset_in_child() noexcept {
   queue_.reset(!zeroed);
   records_.clear();
   has_batch_ = false;
+  free_outage_memory();
   due_ = reported_ = last_report_ = 0;
+  trouble_since_ = retry_at_ = trouble_logged_ = 0;
+  told_of_trouble_ = throttled_ = false;
+  trouble_.clear();
   running_.store(false);
   refused_.store(0);
   alive_ = pausing_ = draining_ = stopping_ = false;
   shutdown_deadline_ = retry_until_ = UINT64_MAX;
-  flush_target_ = done_position_ = 0;
+  flush_target_ = hopeless_target_ = done_position_ = 0;
   counters_ = {};
   // A pipeline that the parent had shut down stays shut down.
 }

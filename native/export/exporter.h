@@ -12,6 +12,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <deque>
 #include <ctime>
 #include <memory>
 #include <mutex>
@@ -20,9 +21,11 @@
 #include <vector>
 
 #include "export/batch_encoder.h"
+#include "export/outage_buffer.h"
 #include "export/pipeline.h"
 #include "net/otlp_client.h"
 #include "trace/queue.h"
+#include "wire/gzip.h"
 
 namespace nuages::exporter {
 
@@ -53,7 +56,8 @@ class Exporter : public std::enable_shared_from_this<Exporter> {
   void leak_client() noexcept { [[maybe_unused]] net::OtlpClient* leaked = client_.release(); }
 
  private:
-  enum class Next : uint8_t { kBatch, kStop };
+  // What the thread does next: take records of the queue, send what waits already, or end.
+  enum class Next : uint8_t { kBatch, kSend, kStop };
 
   // Callers' side; mutex_ is held where the name says so.
   void start_thread_locked() noexcept;
@@ -61,15 +65,26 @@ class Exporter : public std::enable_shared_from_this<Exporter> {
   bool wait_locked(std::unique_lock<std::mutex>& lock, uint64_t deadline_ns, uint64_t position);
   void copy_scopes() noexcept;
 
-  // The thread's side; the gate is held.
+  // The thread's side; the gate is held. exporter_thread.cc:
   Next wait_for_batch();
   bool check_control(Next& next);
+  bool wait_in_outage(uint32_t control);
   void sleep_ungated(uint64_t nanoseconds);
+  void pause_for_writer();
   void take_batch();
-  void deliver();
+  // delivery.cc:
+  bool backlog() const { return has_batch_ || !outage_.empty(); }
+  bool may_park() const { return !has_batch_ && config_.max_outage_bytes != 0; }
+  bool park_batch();
+  bool ensure_outage_memory();
+  void free_outage_memory();
+  void attempt();
+  std::string_view oldest_request();
   bool ensure_client(std::string& error);
-  bool back_off(uint64_t until_ns);
-  void finish_batch(bool delivered);
+  void settle(const net::SendResult& result, uint64_t deadline);
+  void schedule_retry(uint64_t asked_ms);
+  void finish_oldest(bool delivered);
+  void report_trouble();
   void report_losses(bool last);
 
   const PipelineConfig config_;
@@ -85,7 +100,22 @@ class Exporter : public std::enable_shared_from_this<Exporter> {
   bool has_batch_ = false;
   uint32_t batch_spans_ = 0;
   uint64_t batch_end_ = 0;  // queue position behind the batch
-  uint64_t batch_deadline_ = 0;
+  // Batches that wait for a receiver, oldest first; has_batch_ is younger than all of them.
+  OutageBuffer outage_;
+  void* outage_memory_ = nullptr;
+  std::deque<uint64_t> outage_ends_;  // queue position behind each
+  wire::Gzip packer_{};
+  std::string packed_;
+  std::string unpacked_;
+  // Trouble: since when, how long the next pause is, and before when nothing is sent.
+  uint64_t trouble_since_ = 0;  // 0: the last attempt was answered for good
+  uint64_t backoff_ = 0;
+  uint64_t retry_at_ = 0;
+  bool throttled_ = false;        // the receiver said when: a flush does not shorten it
+  uint32_t attempt_control_ = 0;  // control_ at the last attempt
+  uint64_t trouble_logged_ = 0;
+  bool told_of_trouble_ = false;
+  std::string told_warning_;
   // Of the last attempt that failed by itself since the last success: being interrupted explains
   // nothing.
   std::string trouble_;
@@ -109,6 +139,7 @@ class Exporter : public std::enable_shared_from_this<Exporter> {
   uint64_t shutdown_deadline_ = UINT64_MAX;
   uint64_t retry_until_ = UINT64_MAX;  // while shutting down without ever having reached a receiver
   uint64_t flush_target_ = 0;
+  uint64_t hopeless_target_ = 0;  // flushes up to here need not wait any longer
   uint64_t done_position_ = 0;
   Counters counters_;
   std::unique_ptr<net::OtlpClient> client_;

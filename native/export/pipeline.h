@@ -30,7 +30,7 @@ struct PipelineConfig {
   uint32_t schedule_delay_ms = 5000;
   uint32_t export_timeout_ms = 30'000;  // one batch, retries included
   size_t max_queue_bytes = 4U << 20;
-  size_t max_outage_bytes = 8U << 20;  // packed batches kept while the receiver is away
+  size_t max_outage_bytes = 8U << 20;   // packed batches kept while the receiver is away
   size_t max_request_bytes = 3U << 20;  // receivers refuse messages above 4 MiB by default
   uint32_t warn_interval_ms = 60'000;
   TextFilter mask;      // all text of a span; empty: nothing is masked
@@ -46,7 +46,10 @@ struct Counters {
   uint64_t rejected = 0;  // spans the receiver refused (partial success)
   uint64_t retries = 0;
   uint64_t batches = 0;
-  uint64_t bytes = 0;  // request bodies sent, as on the wire
+  uint64_t bytes = 0;         // request bodies sent, as on the wire
+  uint64_t queued = 0;        // spans in the queue now
+  uint64_t outage_spans = 0;  // spans kept now until the receiver is back
+  uint64_t outage_bytes = 0;  // packed
   std::string last_error;
 };
 

@@ -153,13 +153,123 @@ TEST(PipelineTest, ARefusalForGoodIsNotRetriedAndFlushSaysSo) {
   EXPECT_TRUE(pipeline->force_flush(kMinute)) << "an old loss is not this flush's";
 }
 
-TEST(PipelineTest, ABatchIsGivenUpAtItsExportTimeout) {
+TEST(PipelineTest, WithoutAnOutageBufferABatchIsGivenUpAtItsExportTimeout) {
   PipelineConfig config = config_for(refused_url());
   config.export_timeout_ms = 20;
+  config.max_outage_bytes = 0;
   const auto pipeline = Pipeline::create(config);
   record(*pipeline, "lost");
   EXPECT_FALSE(pipeline->force_flush(kMinute));
   EXPECT_EQ(pipeline->counters().failed, 1U);
+}
+
+TEST(PipelineTest, AFlushGivesUpAtTheExportTimeoutTheSpansStay) {
+  std::atomic<bool> up{false};
+  TestReceiver receiver([&](const Request&) { return Reply{up ? 200 : 503, "", ""}; });
+  PipelineConfig config = config_for(receiver.url());
+  config.export_timeout_ms = 1;
+  const auto pipeline = Pipeline::create(config);
+  record(*pipeline, "kept");
+  EXPECT_FALSE(pipeline->force_flush(60 * kMinute));
+  EXPECT_EQ(pipeline->counters().failed, 0U);
+  EXPECT_EQ(pipeline->counters().outage_spans, 1U);
+  up = true;
+  EXPECT_TRUE(pipeline->force_flush(kMinute));
+  EXPECT_EQ(pipeline->counters().exported, 1U);
+  EXPECT_EQ(pipeline->counters().outage_spans, 0U);
+}
+
+TEST(PipelineTest, AnOutageLongerThanTheQueueLosesNothing) {
+  std::atomic<bool> up{false};
+  TestReceiver receiver([&](const Request&) { return Reply{up ? 200 : 503, "", ""}; });
+  PipelineConfig config = config_for(receiver.url());
+  config.max_queue_size = 20;
+  config.max_export_batch_size = 10;
+  const auto pipeline = Pipeline::create(config);
+  std::vector<std::string> expected;
+  for (int i = 0; i < 2000; ++i) {
+    while (pipeline->counters().enqueued - pipeline->counters().outage_spans >= 20) {
+      std::this_thread::yield();  // the thread is putting a batch by
+    }
+    expected.push_back(std::to_string(i));
+    record(*pipeline, expected.back());
+  }
+  EXPECT_EQ(pipeline->counters().dropped_full, 0U);
+  up = true;
+  EXPECT_TRUE(pipeline->force_flush(kMinute));
+  const Counters counters = pipeline->counters();
+  EXPECT_EQ(counters.exported, 2000U);
+  EXPECT_EQ(counters.failed, 0U);
+  std::vector<Request> accepted = receiver.requests();
+  accepted.erase(accepted.begin(), accepted.begin() + static_cast<ptrdiff_t>(counters.retries));
+  EXPECT_EQ(names_in(accepted), expected) << "in order, each once";
+}
+
+TEST(PipelineTest, AFullOutageBufferKeepsTheOldestAndTheQueueDropsAndCounts) {
+  std::atomic<bool> up{false};
+  TestReceiver receiver([&](const Request&) { return Reply{up ? 200 : 503, "", ""}; });
+  PipelineConfig config = config_for(receiver.url());
+  config.max_queue_size = 20;
+  config.max_export_batch_size = 10;
+  config.max_outage_bytes = 2000;
+  const auto pipeline = Pipeline::create(config);
+  record(*pipeline, "first");
+  EXPECT_FALSE(pipeline->force_flush(1));
+  uint64_t made = 1;
+  while (pipeline->counters().dropped_full < 100 || pipeline->counters().outage_spans < 11) {
+    record(*pipeline, "more");
+    ++made;
+    std::this_thread::yield();
+  }
+  up = true;
+  EXPECT_TRUE(pipeline->force_flush(kMinute));
+  const Counters counters = pipeline->counters();
+  EXPECT_EQ(counters.exported + counters.dropped_full, made);
+  EXPECT_EQ(counters.failed, 0U);
+}
+
+TEST(PipelineTest, ShutdownDuringAnOutageCountsWhatItCouldNotSend) {
+  TestReceiver receiver([](const Request&) { return Reply{503, "", ""}; });
+  PipelineConfig config = config_for(receiver.url());
+  config.max_export_batch_size = 10;
+  const auto pipeline = Pipeline::create(config);
+  for (int i = 0; i < 100; ++i) record(*pipeline, "x");
+  receiver.wait_for(1);
+  EXPECT_FALSE(pipeline->shutdown(60 * kMinute)) << "nobody was ever reached: no need to wait";
+  EXPECT_EQ(pipeline->counters().failed, 100U);
+  EXPECT_EQ(pipeline->counters().outage_spans, 0U);
+}
+
+TEST(PipelineTest, AReceiverThatSaysWhenIsNotAskedEarlierByAFlush) {
+  TestReceiver receiver([](const Request&) { return Reply{503, "Retry-After: 3600\r\n", ""}; });
+  const auto pipeline = Pipeline::create(config_for(receiver.url()));
+  record(*pipeline, "x");
+  EXPECT_FALSE(pipeline->force_flush(60 * kMinute)) << "an hour is more than a flush waits";
+  for (int i = 0; i < 5; ++i) EXPECT_FALSE(pipeline->force_flush(1));
+  EXPECT_FALSE(pipeline->shutdown(kMinute));
+  EXPECT_EQ(receiver.requests().size(), 1U);
+}
+
+TEST(PipelineTest, TroubleIsSaidOnceAndSoIsItsEnd) {
+  static std::mutex mutex;
+  static std::vector<std::string> lines;
+  set_log_sink([](LogLevel, std::string_view, std::string_view text) {
+    std::lock_guard lock(mutex);
+    lines.emplace_back(text);
+  });
+  std::atomic<bool> up{false};
+  TestReceiver receiver([&](const Request&) { return Reply{up ? 200 : 503, "", ""}; });
+  const auto pipeline = Pipeline::create(config_for(receiver.url()));
+  record(*pipeline, "x");
+  for (int i = 0; i < 5; ++i) EXPECT_FALSE(pipeline->force_flush(1));
+  receiver.wait_for(3);
+  up = true;
+  EXPECT_TRUE(pipeline->force_flush(kMinute));
+  set_log_sink(nullptr);
+  std::lock_guard lock(mutex);
+  ASSERT_EQ(lines.size(), 2U);
+  EXPECT_NE(lines[0].find("HTTP 503; trying again"), std::string::npos) << lines[0];
+  EXPECT_NE(lines[1].find("answers again"), std::string::npos) << lines[1];
 }
 
 TEST(PipelineTest, PartialSuccessIsCountedAndNotRetried) {

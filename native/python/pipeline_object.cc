@@ -1,6 +1,7 @@
 #include "python/pipeline_object.h"
 
 #include <string>
+#include <utility>
 
 #include "mask/redact.h"
 #include "python/client_config.h"
@@ -111,16 +112,27 @@ PyObject* pipeline_resume(PyObject* self, PyObject*) {
 
 PyObject* pipeline_counters(PyObject* self, PyObject*) {
   const exporter::Counters counters = (*self_of(self)->pipeline)->counters();
-  return Py_BuildValue("{sK sK sK sK sK sK sK sK ss}", "enqueued",
-                       static_cast<unsigned long long>(counters.enqueued), "dropped_full",
-                       static_cast<unsigned long long>(counters.dropped_full), "exported",
-                       static_cast<unsigned long long>(counters.exported), "failed",
-                       static_cast<unsigned long long>(counters.failed), "rejected",
-                       static_cast<unsigned long long>(counters.rejected), "retries",
-                       static_cast<unsigned long long>(counters.retries), "batches",
-                       static_cast<unsigned long long>(counters.batches), "bytes",
-                       static_cast<unsigned long long>(counters.bytes), "last_error",
-                       counters.last_error.c_str());
+  const std::pair<const char*, uint64_t> numbers[] = {
+      {"enqueued", counters.enqueued},
+      {"dropped_full", counters.dropped_full},
+      {"exported", counters.exported},
+      {"failed", counters.failed},
+      {"rejected", counters.rejected},
+      {"retries", counters.retries},
+      {"batches", counters.batches},
+      {"bytes", counters.bytes},
+      {"queued", counters.queued},
+      {"outage_spans", counters.outage_spans},
+      {"outage_bytes", counters.outage_bytes},
+  };
+  Ref result = Ref::take(Py_BuildValue("{ss}", "last_error", counters.last_error.c_str()));
+  for (const auto& [name, number] : numbers) {
+    const Ref value = Ref::take(PyLong_FromUnsignedLongLong(number));
+    if (!result || !value || PyDict_SetItemString(result.get(), name, value.get()) < 0) {
+      return nullptr;
+    }
+  }
+  return result.release();
 }
 
 PyObject* pipeline_set_resource(PyObject* self, PyObject* args) {
