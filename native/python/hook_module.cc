@@ -18,6 +18,7 @@ constexpr Kind kKinds[] = {
     {"view", handle_view},
     {"view_seam", handle_view_seam},
     {"serializer", handle_serializer},
+    {"cache", handle_cache},
     {"template_render", handle_template_render},
     {"template_body", handle_template_body},
     {"execute", handle_execute},
@@ -152,6 +153,7 @@ constexpr Name kNames[] = {
     {&Hooks::n_request_hook, "request_hook"},
     {&Hooks::n_response_hook, "response_hook"},
     {&Hooks::n_excluded, "excluded"},
+    {&Hooks::n_cache_alias, "_nuages_alias"},
 };
 
 }  // namespace

@@ -10,29 +10,8 @@ namespace {
 
 using trace::text_value;
 
-// Innermost spans of the thread, to tell an inner seam of the same thing from a new one. Compared
-// with the current span, so another greenlet's value can at worst not match.
-struct Innermost {
-  const void* span = nullptr;
-  const void* object = nullptr;  // the template or serializer at work
-};
 thread_local Innermost rendering;
 thread_local Innermost serializing;
-
-class InnermostScope {
- public:
-  InnermostScope(Innermost& place, const void* span, const void* object) noexcept
-      : place_(place), saved_(place) {
-    place = {span, object};
-  }
-  ~InnermostScope() { place_ = saved_; }
-  InnermostScope(const InnermostScope&) = delete;
-  InnermostScope& operator=(const InnermostScope&) = delete;
-
- private:
-  Innermost& place_;
-  Innermost saved_;
-};
 
 PyObject* render(HookFunction& hook, const HookCall& call, PyObject* self) {
   Hooks& hooks = *hook.hooks;

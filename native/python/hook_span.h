@@ -53,6 +53,29 @@ class CallSpan {
   Activation activation_;
 };
 
+// The innermost span of one kind on this thread and the object at work in it, to tell an inner call
+// of the same object from a new one. Compared with the current span, so another greenlet's value
+// can at worst not match.
+struct Innermost {
+  const void* span = nullptr;
+  const void* object = nullptr;
+};
+
+class InnermostScope {
+ public:
+  InnermostScope(Innermost& place, const void* span, const void* object) noexcept
+      : place_(place), saved_(place) {
+    place = {span, object};
+  }
+  ~InnermostScope() { place_ = saved_; }
+  InnermostScope(const InnermostScope&) = delete;
+  InnermostScope& operator=(const InnermostScope&) = delete;
+
+ private:
+  Innermost& place_;
+  Innermost saved_;
+};
+
 // Records an exception that left the span's call: ERROR, except for the classes that Django answers
 // with a 4xx.
 void record_escaped(Hooks& hooks, SpanObject* span, PyObject* exception) noexcept;

@@ -37,7 +37,7 @@ struct Hooks : HookState {
   Ref n_django, n_db, n_rest, n_celery, n_name, n_method, n_db_attribute, n_cursor, n_rowcount,
       n_dict_database, n_dict_atomic, n_settings_dict, n_database_name, n_using, n_route,
       n_status_code, n_resource_closers, n_streaming, n_is_async, n_iterator, n_meta, n_scheme,
-      n_connection, n_request_hook, n_response_hook, n_excluded;
+      n_connection, n_request_hook, n_response_hook, n_excluded, n_cache_alias;
 
   sql::StatementCache statements;
   uint64_t failures = 0;
@@ -115,6 +115,7 @@ PyObject* handle_span(HookFunction& hook, const HookCall& call);
 PyObject* handle_view(HookFunction& hook, const HookCall& call);
 PyObject* handle_view_seam(HookFunction& hook, const HookCall& call);
 PyObject* handle_serializer(HookFunction& hook, const HookCall& call);
+PyObject* handle_cache(HookFunction& hook, const HookCall& call);
 PyObject* handle_template_render(HookFunction& hook, const HookCall& call);
 PyObject* handle_template_body(HookFunction& hook, const HookCall& call);
 PyObject* handle_execute(HookFunction& hook, const HookCall& call);

@@ -38,8 +38,9 @@ bool controls_transaction(std::string_view label) {
 // The kind under which a span folds in the guide's layout; empty for spans that show.
 std::string fold_kind(const SpanRecord& span) {
   if (span.status == kStatusError) return {};
-  if (span.nuages_kind == "middleware" || span.nuages_kind == "template" ||
-      span.nuages_kind == "transaction" || span.nuages_kind == "serializer") {
+  constexpr std::array<std::string_view, 6> kKinds{"middleware", "template", "transaction",
+                                                   "serializer", "cache",    "auth"};
+  if (std::find(kKinds.begin(), kKinds.end(), span.nuages_kind) != kKinds.end()) {
     return span.nuages_kind;
   }
   const bool database = !span.db_system.empty() || span.fingerprint != 0;

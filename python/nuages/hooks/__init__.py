@@ -17,10 +17,32 @@ from typing import Any, Callable, Optional
 from nuages import settings
 from nuages.hooks import support
 
-NAMES = ("request", "middleware", "view", "orm", "transaction", "template", "serializer", "celery")
+NAMES = (
+    "request",
+    "middleware",
+    "view",
+    "orm",
+    "transaction",
+    "template",
+    "serializer",
+    "cache",
+    "command",
+    "mail",
+    "auth",
+    "permission",
+    "celery",
+)
 # Modules after whose import install_all() has something new to do. Django's packages import each other without settings, so its root is
 # enough; DRF reads settings at import and Celery may still have to patch for gevent, so for those we wait until they are there by themselves.
-TRIGGERS = ("django", "rest_framework.serializers", "celery.app")
+TRIGGERS = (
+    "django",
+    "django.core.cache",
+    "django.core.mail",
+    "django.contrib.auth",
+    "django.contrib.auth.models",
+    "rest_framework.serializers",
+    "celery.app",
+)
 
 _lock = threading.RLock()
 _installed: dict[str, ModuleType] = {}

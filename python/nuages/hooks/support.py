@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 import logging
 import os
@@ -11,7 +12,11 @@ import sys
 import sysconfig
 from collections.abc import Iterator
 from types import FrameType
-from typing import Any, Optional
+from typing import Any, Callable, Optional
+
+from opentelemetry import context as context_api
+from opentelemetry import trace
+from opentelemetry.trace import Status, StatusCode
 
 from nuages import _import, _native, settings
 
@@ -71,6 +76,13 @@ class Patches:
         setattr(owner, name, replacement)
         self._done.append((owner, name, replacement, own))
 
+    def rebind(self, original: Any, replacement: Any, name: str) -> None:
+        """Puts the replacement where `from module import name` has already put the original."""
+        for module in list(sys.modules.values()):
+            space = getattr(module, "__dict__", None)
+            if isinstance(space, dict) and space.get(name) is original:
+                self.put(module, name, replacement)
+
     def undo(self) -> None:
         for owner, name, replacement, original in reversed(self._done):
             _pass_through(replacement)
@@ -90,6 +102,65 @@ def _pass_through(replacement: Any) -> None:
     target = replacement.fget if isinstance(replacement, property) else replacement
     if isinstance(target, _native.HookFunction):
         target.nuages_enabled = False
+
+
+class OpenSpan:
+    """A span that Python hooks opened around a call and made current."""
+
+    __slots__ = ("_token", "span")
+
+    def __init__(self, span: Any) -> None:
+        self.span = span
+        self._token = context_api.attach(trace.set_span_in_context(span))
+
+    def close(self, error: Optional[BaseException]) -> None:
+        context_api.detach(self._token)
+        if error is not None:
+            self.span.record_exception(error, escaped=True)
+            self.span.set_status(Status(StatusCode.ERROR, f"{type(error).__name__}: {error}"))
+        self.span.end()
+
+
+def open_span(scope: str, name: str, attributes: dict[str, Any]) -> Optional[OpenSpan]:
+    """A span below the current one; None where nothing is being recorded."""
+    if not trace.get_current_span().is_recording():
+        return None
+    return OpenSpan(trace.get_tracer(scope).start_span(name, attributes=attributes))
+
+
+def close_span(opened: Optional[OpenSpan], error: Optional[BaseException] = None) -> None:
+    if opened is not None:
+        opened.close(error)
+
+
+def awaiting(
+    original: Callable[..., Any], before: Callable[..., Any], after: Callable[..., None]
+) -> Callable[..., Any]:
+    """For a coroutine function what the native kind "around" is for a function: `before(args, kwargs)`, `after(state, result, error)`."""
+
+    @functools.wraps(original)
+    async def traced(*args: Any, **kwargs: Any) -> Any:
+        state = None
+        try:
+            state = before(args, kwargs)
+        except Exception:
+            failed("before a hooked call")
+        if state is None:
+            return await original(*args, **kwargs)
+        result, error = None, None
+        try:
+            result = await original(*args, **kwargs)
+            return result
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            try:
+                after(state, result, error)
+            except Exception:
+                failed("after a hooked call")
+
+    return traced
 
 
 @contextlib.contextmanager

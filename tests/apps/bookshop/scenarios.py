@@ -5,18 +5,26 @@ from __future__ import annotations
 import asyncio
 import inspect
 import pickle
+import sys
 
 
 def _targets():
     from celery.app.base import Celery
     from celery.app.task import Task
+    from django.contrib import auth
+    from django.contrib.auth.models import PermissionsMixin
+    from django.core.cache import CacheHandler, cache
+    from django.core.cache.backends.locmem import LocMemCache
     from django.core.handlers import base, exception, wsgi
+    from django.core.mail import EmailMessage
+    from django.core.management.base import BaseCommand
     from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.backends.utils import CursorWrapper
     from django.db.transaction import Atomic
     from django.template.base import Template
     from rest_framework import serializers
 
+    cache.get("a cache of this thread")
     return {
         "WSGIHandler.__call__": (wsgi.WSGIHandler, "__call__"),
         "get_response": (base.BaseHandler, "get_response"),
@@ -37,6 +45,12 @@ def _targets():
         "save": (serializers.BaseSerializer, "save"),
         "is_valid": (serializers.BaseSerializer, "is_valid"),
         "data": (serializers.Serializer, "data"),
+        "create_connection": (CacheHandler, "create_connection"),
+        "cache.get": (LocMemCache, "get"),
+        "command": (BaseCommand, "execute"),
+        "mail": (EmailMessage, "send"),
+        "login": (auth, "login"),
+        "has_perm": (PermissionsMixin, "has_perm"),
         "apply_async": (Task, "apply_async"),
         "send_task": (Celery, "send_task"),
     }
@@ -434,3 +448,154 @@ def coroutines(count):
         return await asyncio.gather(*(one(number) for number in range(count)))
 
     return asyncio.run(every())
+
+
+def command(end="well", argv=()):
+    """A management command as the command line runs it; what it printed and how it ended."""
+    import contextlib
+    import io
+
+    from django.core.management import ManagementUtility
+
+    out = io.StringIO()
+    code = 0
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(io.StringIO()):
+            ManagementUtility(["manage.py", "restock", f"--end={end}", *argv]).execute()
+    except SystemExit as error:
+        code = error.code
+    except KeyboardInterrupt:
+        code = "interrupted"
+    return {"code": code, "out": out.getvalue()}
+
+
+def excluded_command():
+    from django.core.management import call_command
+
+    call_command("shell", command="from catalog.models import Book; Book.objects.count()")
+
+
+def cache_operations():
+    from django.core.cache import caches
+    from opentelemetry import trace
+
+    cache = caches["default"]
+    cache.clear()
+    with trace.get_tracer("test").start_as_current_span("outer"):
+        got = [
+            cache.get("stock"),
+            cache.set("stock", 5, timeout=60),
+            cache.get("stock"),
+            cache.get(key="stock", default=1),
+            cache.add("stock", 6),
+            cache.incr("stock"),
+            cache.touch("stock"),
+            "stock" in cache,
+            sorted(cache.get_many(["stock", "nothing"])),
+            cache.set_many({"a": 1, "b": 2}),
+            cache.get_or_set("c", 3),
+            cache.delete("c"),
+            cache.delete_many(key for key in ("a", "b")),
+            cache.set("buyer ann@example.com", 1),
+            cache.set("django.contrib.sessions.cachedabcdefsecret", 1),
+        ]
+        try:
+            cache.decr("nothing")
+        except ValueError as error:
+            got.append(str(error))
+        cache.clear()
+    return got
+
+
+def asynchronous_cache():
+    import asyncio
+
+    from django.core.cache import cache
+    from opentelemetry import trace
+
+    async def work():
+        with trace.get_tracer("test").start_as_current_span("outer"):
+            await cache.aset("stock", 1)
+            return await cache.aget("stock")
+
+    return asyncio.run(work())
+
+
+def cache_failure():
+    """The backend's server is away: the error is the application's to see."""
+    from django.core.cache.backends.locmem import LocMemCache
+    from nuages.hooks import cache as cache_hook
+    from opentelemetry import trace
+
+    class Away(LocMemCache):
+        def get(self, key, default=None, version=None):
+            raise ConnectionError("away")
+
+    backend = Away("away", {})
+    cache_hook.adopt("away", backend)
+    with trace.get_tracer("test").start_as_current_span("outer"):
+        try:
+            backend.get("x")
+        except ConnectionError as error:
+            return str(error)
+
+
+def send_mail():
+    from django.core import mail
+    from opentelemetry import trace
+
+    with trace.get_tracer("test").start_as_current_span("outer"):
+        return mail.send_mail("Subject", "Text", "shop@example.com", ["ann@example.com", "bob@example.com"])
+
+
+def authentication():
+    import asyncio
+
+    from django.contrib import auth
+    from django.contrib.auth.models import AnonymousUser, User
+    from django.contrib.sessions.backends.db import SessionStore
+    from django.http import HttpRequest
+    from opentelemetry import trace
+
+    user = User.objects.get(username="ann")
+    user.set_password("correct")
+    user.save()
+    request = HttpRequest()
+    request.session = SessionStore()
+    with trace.get_tracer("test").start_as_current_span("outer"):
+        wrong = auth.authenticate(request, username="ann", password="wrong")
+        right = auth.authenticate(request, username="ann", password="correct")
+        auth.login(request, right)
+        granted = right.has_perm("catalog.add_book"), AnonymousUser().has_perm("catalog.add_book")
+        auth.logout(request)
+    found = None
+    if hasattr(auth, "aauthenticate"):
+
+        async def work():
+            with trace.get_tracer("test").start_as_current_span("outer"):
+                return await auth.aauthenticate(None, username=None, password="wrong")  # asks no database
+
+        found = asyncio.run(work())
+    return [wrong is None, right.username, granted, found, asyncio.iscoroutinefunction(auth.alogin)]
+
+
+def imported_earlier():
+    """A name that a module got by `from django.contrib.auth import login` before the hook came, and after it has gone."""
+    import types
+
+    from django.contrib import auth
+    from nuages import hooks
+
+    hooks.uninstall_all()
+    module = types.ModuleType("early_views")
+    module.login = auth.login
+    sys.modules["early_views"] = module
+    try:
+        original = module.login
+        hooks.install_all()
+        replaced = module.login is auth.login and module.login is not original
+        hooks.uninstall_all()
+        return [replaced, module.login is original]
+    finally:
+        del sys.modules["early_views"]
+        hooks.install_all()

@@ -23,7 +23,7 @@ export function category(span: Span): Category {
   const { attributes } = span;
   const own = attributes['nuages.kind'];
   if (own === 'middleware' || own === 'view' || own === 'template') return own;
-  if (own === 'serializer' || own === 'transaction') return own;
+  if (own === 'serializer' || own === 'transaction' || own === 'cache') return own;
   const system = String(attributes['db.system'] ?? attributes['db.system.name'] ?? '');
   if (system === 'redis' || system === 'memcached') return 'cache';
   if (/^(COMMIT|ROLLBACK|SAVEPOINT|RELEASE)\b/.test(span.name)) return 'transaction';

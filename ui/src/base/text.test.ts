@@ -87,6 +87,7 @@ describe('categories', () => {
 
   it('come from our attribute first, then from what any SDK sends', () => {
     expect(of('internal', { 'nuages.kind': 'serializer' })).toBe('serializer');
+    expect(of('internal', { 'nuages.kind': 'cache' })).toBe('cache');
     expect(of('client', { 'db.system': 'postgresql' })).toBe('sql');
     expect(of('client', { 'db.system.name': 'redis' })).toBe('cache');
     expect(of('client', { 'db.system': 'sqlite' }, 'COMMIT')).toBe('transaction');

@@ -67,3 +67,6 @@ if "BOOKSHOP_BROKER_FOLDER" in os.environ:
         "data_folder_out": folder,
         "control_folder": os.path.join(folder, "control"),
     }
+
+EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
