@@ -19,6 +19,10 @@
 
 namespace nuages::trace {
 
+// Records of a killed process are read by its neighbours (export/orphan.h): count this up with every
+// change of what the bytes mean, so that another version of the agent leaves them alone.
+inline constexpr uint64_t kRecordFormat = 1;
+
 enum RecordFlags : uint8_t {
   kParentRemote = 0x01,
   kSqlClean = 0x02,  // statement attributes hold no literals any more
