@@ -26,7 +26,7 @@ source_of() {  # source_of PACKAGE: unpacked, with Debian's (security) patches, 
   for version in $(apt-cache "${apt[@]}" showsrc "$1" | awk '/^Version:/ {print $2}' | sort -Vru); do
     if (cd "$got" && apt-get "${apt[@]}" -qq source "$1=$version" >> "$prefix/apt.log" 2>&1); then
       mv "$(find "$got" -mindepth 1 -maxdepth 1 -type d)" "$work/$1" && rm -rf "$got"
-      echo "$1 $version" >> "$prefix/versions.part"
+      echo "$1 $version" > "$work/$1.version"
       return 0
     fi
   done
@@ -36,41 +36,38 @@ source_of() {  # source_of PACKAGE: unpacked, with Debian's (security) patches, 
 }
 quiet() { "$@" >> "$prefix/build.log" 2>&1 || { tail -n 40 "$prefix/build.log" >&2; echo "wheel_libs.sh: $* failed; log: $prefix/build.log" >&2; exit 1; }; }
 
-host=() cross=() openssl_target=linux-$arch
+cmake_common=(-DCMAKE_BUILD_TYPE=None -DCMAKE_INSTALL_PREFIX="$prefix" -DCMAKE_INSTALL_LIBDIR=lib -DCMAKE_POSITION_INDEPENDENT_CODE=ON)
+openssl_target=linux-$arch
 export CFLAGS="-O2 -g0 -fPIC -fvisibility=hidden -ffunction-sections -fdata-sections -fstack-protector-strong"
 if [ "$arch" != "$machine" ]; then
   export CC=$arch-linux-gnu-gcc-12 CXX=$arch-linux-gnu-g++-12 AR=$arch-linux-gnu-ar RANLIB=$arch-linux-gnu-ranlib
-  host=(--host="$arch-linux-gnu")
+  cmake_common+=(-DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR="$arch" -DCMAKE_CROSSCOMPILING_EMULATOR="qemu-$arch-static;-L;/usr/$arch-linux-gnu")
 fi
-rm -f "$prefix/versions.part"
 quiet apt-get "${apt[@]}" -qq update
 for package in openssl nghttp2 curl; do source_of "$package"; done
+read -ra openssl_flags <<< "$CFLAGS"
 build=$prefix/build
-rm -rf "$build" && mkdir -p "$build"/{openssl,nghttp2,curl}
+rm -rf "$build" && mkdir -p "$build/openssl"
 
 # No configuration file, no engines, no loadable modules: another OpenSSL (Python's) may live in the same process.
+if [ ! -f "$prefix/lib/libssl.a" ]; then
 cd "$build/openssl"
-quiet perl "$work/openssl/Configure" "$openssl_target" --prefix="$prefix" --libdir=lib --openssldir=/etc/ssl $CFLAGS no-shared no-tests no-module \
+quiet perl "$work/openssl/Configure" "$openssl_target" --prefix="$prefix" --libdir=lib --openssldir=/etc/ssl "${openssl_flags[@]}" no-shared no-tests no-module \
   no-engine no-legacy no-autoload-config no-comp no-ssl3 no-dtls no-srp no-ui-console no-rc2 no-rc4 no-rc5 no-idea no-seed no-camellia no-aria \
   no-bf no-cast no-des no-md4 no-mdc2 no-rmd160 no-whirlpool no-sm2 no-sm3 no-sm4 no-gost no-cms no-ts no-ct no-rfc3779 no-ocsp no-afalgeng
 quiet make -s -j "$jobs" build_libs
 quiet make -s install_dev
+fi
 
-cd "$build/nghttp2"
-quiet "$work/nghttp2/configure" "${host[@]}" --prefix="$prefix" --enable-lib-only --disable-shared --enable-static --with-pic --disable-dependency-tracking
-quiet make -s -j "$jobs" -C lib install
+quiet cmake -S "$work/nghttp2" -B "$build/nghttp2" -G Ninja "${cmake_common[@]}" -DENABLE_LIB_ONLY=ON -DENABLE_SHARED_LIB=OFF -DENABLE_STATIC_LIB=ON
+quiet cmake --build "$build/nghttp2" -j "$jobs" --target install
 
-cd "$build/curl"
-[ -x "$work/curl/configure" ] || (cd "$work/curl" && quiet autoreconf -fi)
-quiet env PKG_CONFIG_PATH="$prefix/lib/pkgconfig" LIBS="-lpthread -ldl" "$work/curl/configure" "${host[@]}" --prefix="$prefix" --disable-shared --enable-static --with-pic --disable-dependency-tracking \
-  --with-openssl="$prefix" --with-nghttp2="$prefix" --without-ca-bundle --without-ca-path --without-ca-fallback --enable-threaded-resolver --enable-ipv6 \
-  --enable-proxy --enable-http --enable-unix-sockets --without-zlib --without-brotli --without-zstd --without-libidn2 --without-libpsl --without-librtmp \
-  --without-libssh --without-libssh2 --without-gssapi --disable-ares --disable-ldap --disable-ldaps --disable-ftp --disable-file --disable-dict --disable-telnet --disable-tftp \
-  --disable-pop3 --disable-imap --disable-smb --disable-smtp --disable-gopher --disable-mqtt --disable-rtsp --disable-manual --disable-cookies \
-  --disable-alt-svc --disable-hsts --disable-ntlm --disable-ntlm-wb --disable-netrc --disable-libcurl-option --disable-doh --disable-progress-meter \
-  --disable-mime --disable-form-api --disable-get-easy-options --disable-aws --disable-headers-api
-quiet make -s -j "$jobs" -C lib install
-quiet make -s -C include install
-quiet make -s install-pkgconfigDATA
-cd "$prefix" && rm -rf "$build" && mv versions.part versions && touch done
+quiet cmake -S "$work/curl" -B "$build/curl" -G Ninja -DCMAKE_C_FLAGS="$CFLAGS -DCURL_DISABLE_NTLM -w" "${cmake_common[@]}" -DCMAKE_PREFIX_PATH="$prefix" -DOPENSSL_ROOT_DIR="$prefix" \
+  -DOPENSSL_USE_STATIC_LIBS=ON -DNGHTTP2_INCLUDE_DIR="$prefix/include" -DNGHTTP2_LIBRARY="$prefix/lib/libnghttp2.a" -DBUILD_SHARED_LIBS=OFF \
+  -DBUILD_CURL_EXE=OFF -DBUILD_TESTING=OFF -DENABLE_MANUAL=OFF -DHTTP_ONLY=ON -DCURL_USE_OPENSSL=ON -DUSE_NGHTTP2=ON -DENABLE_THREADED_RESOLVER=ON \
+  -DCURL_CA_BUNDLE=none -DCURL_CA_PATH=none -DCURL_CA_FALLBACK=OFF -DCURL_ZLIB=OFF -DCURL_BROTLI=OFF -DCURL_ZSTD=OFF -DUSE_LIBIDN2=OFF -DCURL_USE_LIBPSL=OFF \
+  -DCURL_USE_LIBSSH=OFF -DCURL_USE_LIBSSH2=OFF -DCURL_USE_GSSAPI=OFF -DCURL_DISABLE_COOKIES=ON -DCURL_DISABLE_ALTSVC=ON -DCURL_DISABLE_HSTS=ON \
+  -DCURL_DISABLE_NETRC=ON -DCURL_DISABLE_DOH=ON -DCURL_DISABLE_MIME=ON -DCURL_DISABLE_OPENLDAP=ON -DCURL_DISABLE_PROGRESS_METER=OFF
+quiet cmake --build "$build/curl" -j "$jobs" --target install
+cd "$prefix" && rm -rf "$build" && cat "$work"/*.version > versions && touch done
 ls -l "$prefix"/lib/*.a
