@@ -9,7 +9,7 @@ import time
 import traceback
 from typing import Any, Callable
 
-from nuages import _native
+from nuages import _db_errors, _native
 
 logger = logging.getLogger("nuages")
 
@@ -34,14 +34,15 @@ def exception_attributes(exception: BaseException, escaped: bool) -> dict[str, s
 
 def _text(exception: BaseException) -> str:
     try:
-        return str(exception)
+        return _db_errors.message(exception)
     except Exception:
         return "<exception whose str() failed>"
 
 
 def _stack(exception: BaseException) -> str:
     try:
-        return "".join(traceback.format_exception(type(exception), exception, exception.__traceback__))
+        text = "".join(traceback.format_exception(type(exception), exception, exception.__traceback__))
+        return _db_errors.clean_stack(exception, text)
     except Exception:
         return ""
 
