@@ -101,7 +101,7 @@ class Finder:
 
     def find_spec(self, name: str, path: Optional[Sequence[str]] = None, target: Optional[ModuleType] = None) -> Any:
         if name in self.served:
-            return importlib.machinery.ModuleSpec(name, ServedLoader(self.served[name]), origin="nuages")  # type: ignore[arg-type]
+            return self._find_served(name, path)
         if name in self.parents:
             return self._find_parent(name, path)
         if name in self.watched or (name.startswith("opentelemetry.") and self._pending()):
@@ -120,6 +120,18 @@ class Finder:
             if spec is not None:
                 return spec
         return None
+
+    def _find_served(self, name: str, path: Optional[Sequence[str]]) -> Any:
+        from nuages import _fallback
+
+        target = self.served[name]
+        if _fallback.problem() is not None:
+            spec = self._find_elsewhere(name, path)
+            if spec is not None:
+                return spec
+            if name in EXPORTERS:
+                target = "nuages._fallback_exporter"
+        return importlib.machinery.ModuleSpec(name, ServedLoader(target), origin="nuages")  # type: ignore[arg-type]
 
     def _find_parent(self, name: str, path: Optional[Sequence[str]]) -> Any:
         spec = self._find_elsewhere(name, path)

@@ -18,7 +18,7 @@ import threading
 from types import ModuleType
 from typing import Any, Optional
 
-from nuages import _import, settings
+from nuages import _fallback, _import, settings
 
 logger = logging.getLogger("nuages")
 
@@ -41,6 +41,10 @@ def install(*, automatic: bool = False, **values: Any) -> None:
         if values:
             settings.override(**values)
         _automatic = _automatic or automatic
+        if _fallback.problem() is not None:
+            _fallback.install(_automatic)
+            _import.finder().watch("django.apps.registry", _watch_django_apps)
+            return
         if not _installed:
             _installed = True
             try:
@@ -386,6 +390,9 @@ def _watch_django_apps(module: ModuleType) -> None:
 def django_ready() -> None:
     """After django.setup(): the settings are there, so are all libraries the applications import."""
     try:
+        if _fallback.problem() is not None:
+            _fallback.django_ready()
+            return
         settings.django_settings_loaded()
         _install_hooks()
         ensure_provider()

@@ -31,8 +31,14 @@ class Instrumentor:
         return (self.library,) if self.library else ()
 
     def instrument(self, **options: Any) -> None:
+        from nuages import _fallback
         from nuages._install import install
 
+        if (
+            _fallback.problem() is not None
+        ):  # and the official instrumentation package is not installed, else it had been found
+            install()
+            return
         try:
             self.apply(options)
             install()
