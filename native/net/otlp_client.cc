@@ -2,12 +2,14 @@
 
 #include <curl/curl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <atomic>
 #include <charconv>
 #include <ctime>
 #include <mutex>
+#include <system_error>
 
 #include "base/clock.h"
 #include "net/otlp_response.h"
@@ -160,7 +162,13 @@ bool OtlpClient::State::open() {
   set(CURLOPT_SSL_VERIFYPEER, 1L);
   set(CURLOPT_SSL_VERIFYHOST, 2L);
   set(CURLOPT_SSLVERSION, static_cast<long>(CURL_SSLVERSION_TLSv1_2));
-  if (!config.ca_file.empty()) set(CURLOPT_CAINFO, config.ca_file.c_str());
+  struct stat file{};
+  if (!config.ca_file.empty() && stat(config.ca_file.c_str(), &file) == 0 &&
+      S_ISDIR(file.st_mode)) {
+    set(CURLOPT_CAPATH, config.ca_file.c_str());
+  } else if (!config.ca_file.empty()) {
+    set(CURLOPT_CAINFO, config.ca_file.c_str());
+  }
   if (!config.client_cert_file.empty()) set(CURLOPT_SSLCERT, config.client_cert_file.c_str());
   if (!config.client_key_file.empty()) set(CURLOPT_SSLKEY, config.client_key_file.c_str());
   if (!endpoint.unix_socket.empty()) {
@@ -398,7 +406,12 @@ SendResult OtlpClient::send(std::string_view body, uint64_t deadline_ns, Signal 
     return result;
   }
   if (code != CURLE_OK) {
-    const std::string detail = s.error;  // the probe has handles of its own, but the buffer is ours
+    std::string detail = s.error;
+    long number = 0;
+    if (curl_easy_getinfo(s.easy, CURLINFO_OS_ERRNO, &number) == CURLE_OK && number != 0 &&
+        code == CURLE_COULDNT_CONNECT) {
+      detail += ": " + std::generic_category().message(static_cast<int>(number));
+    }
     s.find_cause(code, end);
     explain_transport_error(code, detail, s.endpoint, s.config, s.diagnosis, result);
     return result;

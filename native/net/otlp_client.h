@@ -31,7 +31,7 @@ struct OtlpClientConfig {
   std::vector<std::pair<std::string, std::string>> headers;
   uint32_t timeout_ms = 10'000;  // one attempt
   Compression compression = Compression::kNone;
-  std::string ca_file;           // PEM; empty: the system's
+  std::string ca_file;           // PEM, or a directory of them; empty: libcurl's default
   std::string client_cert_file;  // PEM
   std::string client_key_file;
   // A URL as libcurl takes it, or empty. The environment is not read here: the exporter's thread

@@ -168,6 +168,11 @@ void judge_http(const Response& response, int http_status, const Endpoint& endpo
     if (protobuf && !read_partial_success(response.body, result)) {
       result.message = "the receiver's response was not understood";
     }
+    if (response.content_type.starts_with("text/html")) {
+      result.message = endpoint.url +
+                       " answered with text/html: is this an OTLP/HTTP receiver (usually port "
+                       "4318)? The spans may be lost";
+    }
     return;
   }
   const bool retry =
@@ -227,6 +232,9 @@ void explain_transport_error(int curl_code, std::string_view detail, const Endpo
         add("if the receiver does not speak TLS, use an http:// endpoint");
       }
       break;
+    case CURLE_COULDNT_CONNECT:
+      if (why.find("refused") != std::string::npos) add("nobody listens there");
+      break;
     case CURLE_COULDNT_RESOLVE_PROXY:
       add("check http_proxy, https_proxy and no_proxy");
       break;
@@ -237,6 +245,13 @@ void explain_transport_error(int curl_code, std::string_view detail, const Endpo
                  why.find("handshake failure") != std::string::npos ||
                  why.find("bad certificate") != std::string::npos) {
         add("the receiver wants a client certificate it knows: set "
+            "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE and OTEL_EXPORTER_OTLP_CLIENT_KEY");
+      } else if (endpoint.tls && config.client_cert_file.empty() &&
+                 (curl_code == CURLE_HTTP2 || curl_code == CURLE_RECV_ERROR ||
+                  curl_code == CURLE_SEND_ERROR || curl_code == CURLE_COULDNT_CONNECT ||
+                  curl_code == CURLE_GOT_NOTHING) &&
+                 why.find("refused") == std::string::npos) {
+        add("the connection was cut: a receiver that wants a client certificate does so; set "
             "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE and OTEL_EXPORTER_OTLP_CLIENT_KEY");
       } else if (curl_code == CURLE_HTTP2 && config.protocol == Protocol::kGrpc) {
         add("gRPC needs a receiver that speaks HTTP/2 there (usually port 4317), over TLS only "

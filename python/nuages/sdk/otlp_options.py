@@ -178,6 +178,24 @@ def authorities(name: str = "CERTIFICATE", path: Optional[str] = None, *, http: 
     return ""
 
 
+def system_authorities() -> str:
+    """Where this system keeps the authorities it trusts, a PEM file or a directory: a libcurl linked into a wheel knows no default."""
+    import ssl
+
+    paths = ssl.get_default_verify_paths()
+    if paths.cafile:
+        return paths.cafile
+    if paths.capath and os.listdir(paths.capath):
+        return paths.capath
+    known = (
+        "/etc/ssl/certs/ca-certificates.crt",
+        "/etc/pki/tls/certs/ca-bundle.crt",
+        "/etc/ssl/ca-bundle.pem",
+        "/etc/ssl/cert.pem",
+    )
+    return next((path for path in known if os.path.isfile(path)), "")
+
+
 def proxies(tls: bool, *, http: bool) -> tuple[str, str]:
     """(proxy, no_proxy) for this process: gRPC reads the variables that grpc reads, HTTP those that requests reads."""
 
@@ -228,6 +246,8 @@ class NativeExporter(SpanExporter):  # type: ignore[misc]
                 self._endpoint = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
                 self._url = f"{'https' if tls else 'http'}://{self._endpoint}"
         self._insecure = not tls
+        if tls and not client["ca_file"]:
+            client["ca_file"] = system_authorities()
         client["proxy"], client["no_proxy"] = proxies(tls, http=self._protocol == HTTP)
         self._client_settings = client
 
