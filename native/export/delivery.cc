@@ -56,6 +56,16 @@ bool Exporter::ensure_client(std::string& error) {
 bool Exporter::ensure_outage_memory() {
   if (outage_memory_ != nullptr) return true;
   const size_t bytes = OutageBuffer::required_bytes(config_.max_outage_bytes);
+  if (memory_.has_file()) {
+    const FileOptions options = file_options(FileKind::kOutage, memory_.audience());
+    if (auto made = TmpfsFile::create(config_.survival.directories, options, bytes); made.ok()) {
+      outage_file_ = std::move(*made);
+      outage_memory_ = outage_file_.payload();
+      outage_ = OutageBuffer::create(outage_memory_, config_.max_outage_bytes);
+      outage_file_.announce();
+      return true;
+    }
+  }
   void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) return false;
   outage_memory_ = memory;
@@ -65,7 +75,12 @@ bool Exporter::ensure_outage_memory() {
 
 void Exporter::free_outage_memory() {
   if (outage_memory_ == nullptr) return;
-  munmap(outage_memory_, OutageBuffer::required_bytes(config_.max_outage_bytes));
+  if (outage_file_.mapped()) {
+    if (outage_.empty()) outage_file_.remove();
+    outage_file_ = TmpfsFile();
+  } else {
+    munmap(outage_memory_, OutageBuffer::required_bytes(config_.max_outage_bytes));
+  }
   outage_memory_ = nullptr;
   outage_ = OutageBuffer();
   outage_ends_.clear();
@@ -79,6 +94,7 @@ bool Exporter::park_batch() {
       !outage_.push({packed_, batch_spans_, static_cast<uint32_t>(request.size())})) {
     return false;
   }
+  queue_.release();
   outage_ends_.push_back(batch_end_);
   has_batch_ = false;
   encoder_.clear();
@@ -101,6 +117,7 @@ std::string_view Exporter::oldest_request() {
 // Sends the oldest batch, once.
 void Exporter::attempt() {
   attempt_control_ = control_.load(std::memory_order_seq_cst);
+  memory_.beat();
   if (!ensure_client(trouble_)) return finish_oldest(false);
   const std::string_view request = oldest_request();
   if (request.empty()) {
@@ -195,6 +212,7 @@ void Exporter::finish_oldest(bool delivered) {
   } else {
     has_batch_ = false;
     encoder_.clear();
+    queue_.release();
   }
   if (delivered && told_of_trouble_) {
     log(LogLevel::kInfo, "export",

@@ -3,7 +3,7 @@
 #include "export/exporter.h"
 
 #include <pthread.h>
-#include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -23,6 +23,8 @@ constexpr uint64_t kMillisecond = 1'000'000;
 constexpr uint64_t kStopGrace = 200 * kMillisecond;
 // A process that never reached its receiver does not hold up its exit by more retries than this.
 constexpr uint64_t kHopelessRetries = 1000 * kMillisecond;
+// A thread with records in hand shows that it lives more often than this.
+constexpr uint64_t kStaleAfter = 60'000 * kMillisecond;
 
 std::chrono::steady_clock::time_point time_point(uint64_t steady_ns) {
   return std::chrono::steady_clock::time_point(
@@ -38,16 +40,30 @@ trace::QueueOptions queue_options(const PipelineConfig& config) {
   return options;
 }
 
+// Whose spans may share a request's way: headers carry keys and tenants.
+std::string receiver_of(const PipelineConfig& config) {
+  const auto endpoint = net::parse_endpoint(config.client);
+  std::string text = endpoint.ok() ? endpoint->url + ' ' + endpoint->unix_socket : std::string();
+  text += config.client.protocol == net::Protocol::kGrpc ? " grpc" : " http";
+  for (const auto& [name, value] : config.client.headers) text += '\n' + name + ':' + value;
+  return text;
+}
+
+std::string_view service_of(std::string_view resource) noexcept {
+  for (const trace::AttributeView& each : trace::read_description(resource).attributes) {
+    if (each.key == "service.name") return each.value.text;
+  }
+  return {};
+}
+
 }  // namespace
 
 Exporter::Exporter(PipelineConfig config)
-    : config_(std::move(config)), encoder_(config_.mask, config_.sql) {
-  const trace::QueueOptions options = queue_options(config_);
-  memory_bytes_ = trace::RecordQueue::required_bytes(options);
-  memory_ =
-      mmap(nullptr, memory_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (memory_ == MAP_FAILED) throw std::bad_alloc();
-  queue_ = trace::RecordQueue::create(memory_, options);
+    : config_(std::move(config)),
+      receiver_(receiver_of(config_)),
+      memory_(queue_options(config_)),
+      queue_(memory_.queue()),
+      encoder_(config_.mask, config_.sql) {
   copy_scopes();
   if (auto endpoint = net::parse_endpoint(config_.client); !endpoint.ok()) {
     counters_.last_error = endpoint.error().message;  // said by who made the configuration
@@ -57,12 +73,59 @@ Exporter::Exporter(PipelineConfig config)
 
 Exporter::~Exporter() {
   remove_exporter(this);
+  {
+    std::lock_guard lock(mutex_);
+    give_up_rest_locked();
+  }
   free_outage_memory();
-  munmap(memory_, memory_bytes_);
 }
 
 void Exporter::copy_scopes() noexcept {
   std::lock_guard guard(scopes_mutex_);
+  copy_scopes_locked();
+}
+
+uint64_t Exporter::audience_locked() const noexcept {
+  return hash_bytes(receiver_, hash_bytes(service_of(resource_), geteuid()));
+}
+
+FileOptions Exporter::file_options(FileKind kind, uint64_t audience) const {
+  const bool described = config_.mask_profile.bits() != 0 || (!config_.mask && !config_.sql);
+  FileOptions options;
+  options.kind = kind;
+  options.mask = (described ? config_.mask_profile : MaskProfile::indescribable()).bits();
+  options.audience = audience;
+  options.stale_after = kStaleAfter + 2 * config_.client.timeout_ms * kMillisecond;
+  return options;
+}
+
+// Before the first record of a process: it has something to lose now.
+void Exporter::settle_memory_locked() noexcept {
+  if (memory_settled_.load(std::memory_order_relaxed)) return;
+  if (config_.survival.enabled) {
+    try {
+      const Status backed =
+          memory_.back_with_file(config_.survival.directories,
+                                 file_options(FileKind::kQueue, audience_locked()), resource_);
+      if (backed.ok()) {
+        copy_scopes_locked();
+      } else {
+        static std::atomic<bool> said{false};
+        if (!said.exchange(true)) {
+          log(LogLevel::kWarning, "export",
+              "spans do not survive a kill of this process, the queue is in its own memory: " +
+                  backed.error().message);
+        }
+      }
+    } catch (const std::bad_alloc&) {
+      // The anonymous memory serves.
+    }
+  }
+  memory_.set_audience(audience_locked());
+  memory_settled_.store(true, std::memory_order_release);
+}
+
+void Exporter::copy_scopes_locked() noexcept {
   const uint32_t count = std::min(trace::scope_count(), trace::RecordQueue::kMaxScopes);
   for (uint32_t id = queue_.scope_count(); id < count; ++id) {
     queue_.add_scope(trace::scope_description(id));
@@ -71,6 +134,8 @@ void Exporter::copy_scopes() noexcept {
 
 void Exporter::set_resource(std::string_view description) {
   std::lock_guard guard(scopes_mutex_);
+  resource_ = description;
+  memory_.set_audience(audience_locked());
   if (!queue_.set_resource(description)) {
     log(LogLevel::kError, "export",
         "the resource is too large or was changed too often; the previous one stays");
@@ -81,6 +146,10 @@ void Exporter::publish(std::string_view record) noexcept {
   if (closed_.load(std::memory_order_relaxed)) {
     refused_.fetch_add(1, std::memory_order_relaxed);
     return;
+  }
+  if (!memory_settled_.load(std::memory_order_acquire)) {
+    std::lock_guard guard(scopes_mutex_);
+    settle_memory_locked();
   }
   const uint32_t scope = trace::load<trace::RecordHeader>(record.data()).scope;
   if (scope >= queue_.scope_count()) copy_scopes();
@@ -158,10 +227,35 @@ bool Exporter::shutdown(uint64_t deadline_ns) noexcept {
     changed_.wait_until(lock, time_point(steady_now() + kStopGrace), [&] { return !alive_; });
   }
   if (!alive_) {
-    counters_.failed += queue_.pending();
+    give_up_rest_locked();
     report_losses(true);
   }
   return shutdown_answer_;
+}
+
+// The thread has ended for good. What is left goes with the files, or stays in them for the next
+// process when this one knows that there is a receiver.
+void Exporter::give_up_rest_locked() noexcept {
+  if (rest_given_up_) return;
+  rest_given_up_ = true;
+  const uint64_t left = queue_.pending() + outage_.spans() + (has_batch_ ? batch_spans_ : 0);
+  const bool keep = left != 0 && memory_.has_file() && counters_.exported != 0;
+  if (keep) {
+    counters_.kept = left;
+    log(LogLevel::kWarning, "export",
+        std::to_string(left) +
+            " spans could not be sent before the end; the next process of this "
+            "service sends them from " +
+            memory_.path());
+  } else {
+    counters_.failed += left;
+    memory_.remove_file();
+    outage_file_.remove();
+    outage_.reset();
+  }
+  has_batch_ = false;
+  outage_ends_.clear();
+  counters_.outage_spans = counters_.outage_bytes = 0;
 }
 
 bool Exporter::pause(uint64_t deadline_ns) noexcept {
@@ -211,11 +305,19 @@ void Exporter::hold_for_exit(const timespec& deadline) noexcept {
 void Exporter::reset_in_child() noexcept {
   leak_client();  // closing the parent's connection from here would speak on it
   new (&changed_) std::condition_variable;  // the old one counts waiters that do not exist here
-  const std::string_view ring = queue_.ring();
-  const bool zeroed = madvise(const_cast<char*>(ring.data()), ring.size(), MADV_DONTNEED) == 0;
-  queue_.reset(!zeroed);
+  memory_.renew();
+  memory_settled_.store(false);
+  queue_ = memory_.queue();
+  queue_.set_resource(resource_);
+  adoption_.reset_in_child();
   records_.clear();
   has_batch_ = false;
+  if (outage_file_.mapped()) {
+    outage_file_.forget();
+    outage_memory_ = nullptr;
+    outage_ = OutageBuffer();
+    outage_ends_.clear();
+  }
   free_outage_memory();
   due_ = reported_ = last_report_ = 0;
   trouble_since_ = retry_at_ = trouble_logged_ = 0;

@@ -12,17 +12,20 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
-#include <deque>
 #include <ctime>
+#include <deque>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "export/adoption.h"
 #include "export/batch_encoder.h"
 #include "export/outage_buffer.h"
 #include "export/pipeline.h"
+#include "export/queue_memory.h"
+#include "export/tmpfs_file.h"
 #include "net/otlp_client.h"
 #include "trace/queue.h"
 #include "wire/gzip.h"
@@ -63,7 +66,12 @@ class Exporter : public std::enable_shared_from_this<Exporter> {
   void start_thread_locked() noexcept;
   void control_changed_locked() noexcept;
   bool wait_locked(std::unique_lock<std::mutex>& lock, uint64_t deadline_ns, uint64_t position);
+  void give_up_rest_locked() noexcept;
   void copy_scopes() noexcept;
+  void copy_scopes_locked() noexcept;  // scopes_mutex_ is held here and below
+  void settle_memory_locked() noexcept;
+  uint64_t audience_locked() const noexcept;
+  FileOptions file_options(FileKind kind, uint64_t audience) const;
 
   // The thread's side; the gate is held. exporter_thread.cc:
   Next wait_for_batch();
@@ -72,6 +80,7 @@ class Exporter : public std::enable_shared_from_this<Exporter> {
   void sleep_ungated(uint64_t nanoseconds);
   void pause_for_writer();
   void take_batch();
+  void skip_claimed();
   // delivery.cc:
   bool backlog() const { return has_batch_ || !outage_.empty(); }
   bool may_park() const { return !has_batch_ && config_.max_outage_bytes != 0; }
@@ -86,12 +95,18 @@ class Exporter : public std::enable_shared_from_this<Exporter> {
   void finish_oldest(bool delivered);
   void report_trouble();
   void report_losses(bool last);
+  // adoption.cc:
+  bool may_adopt();
+  void adopt();
+  void send_orphan(Orphan& orphan);
 
   const PipelineConfig config_;
-  void* memory_ = nullptr;
-  size_t memory_bytes_ = 0;
+  const std::string receiver_;  // the audience's second half: endpoint and headers
+  QueueMemory memory_;
   trace::RecordQueue queue_;
-  std::mutex scopes_mutex_;  // one writer of the queue's descriptions at a time
+  std::mutex scopes_mutex_;  // one writer of the queue's descriptions at a time, and of these:
+  std::string resource_;
+  std::atomic<bool> memory_settled_{false};  // the queue is where it stays in this process
 
   std::mutex gate_;
   // Used by the thread only.
@@ -103,6 +118,7 @@ class Exporter : public std::enable_shared_from_this<Exporter> {
   // Batches that wait for a receiver, oldest first; has_batch_ is younger than all of them.
   OutageBuffer outage_;
   void* outage_memory_ = nullptr;
+  TmpfsFile outage_file_;             // has outage_memory_ when it exists
   std::deque<uint64_t> outage_ends_;  // queue position behind each
   wire::Gzip packer_{};
   std::string packed_;
@@ -120,6 +136,7 @@ class Exporter : public std::enable_shared_from_this<Exporter> {
   // nothing.
   std::string trouble_;
   uint64_t due_ = 0;  // when waiting records must go; 0: none is waiting
+  Adoption adoption_;
   uint64_t reported_ = 0;
   uint64_t last_report_ = 0;
 
@@ -136,6 +153,7 @@ class Exporter : public std::enable_shared_from_this<Exporter> {
   bool draining_ = false;
   bool shut_down_ = false;
   bool shutdown_answer_ = false;
+  bool rest_given_up_ = false;
   uint64_t shutdown_deadline_ = UINT64_MAX;
   uint64_t retry_until_ = UINT64_MAX;  // while shutting down without ever having reached a receiver
   uint64_t flush_target_ = 0;

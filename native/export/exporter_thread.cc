@@ -17,6 +17,7 @@ namespace nuages::exporter {
 namespace {
 
 constexpr uint64_t kMillisecond = 1'000'000;
+constexpr uint64_t kBeat = 20'000 * kMillisecond;
 constexpr timespec kWriterPause = {0, 50'000};  // a producer is between reserve and commit
 
 using WaitFor = trace::RecordQueue::WaitFor;
@@ -41,13 +42,8 @@ void Exporter::run() noexcept {
   }
   {
     std::lock_guard lock(mutex_);
-    if (shut_down_) {
-      counters_.failed += outage_.spans() + (has_batch_ ? batch_spans_ : 0);
-      has_batch_ = false;
-      outage_.reset();
-      outage_ends_.clear();
-      counters_.outage_spans = counters_.outage_bytes = 0;
-    }
+    adoption_.give_back();
+    if (shut_down_) give_up_rest_locked();
     alive_ = false;
     running_.store(false, std::memory_order_release);
     changed_.notify_all();
@@ -75,8 +71,8 @@ bool Exporter::check_control(Next& next) {
     return now >= retry_at_ || newly_asked;
   }
   if (flushing) {
-    if (queue_.tail() >= flush_target_) {
-      done_position_ = queue_.tail();
+    if (queue_.taken() >= flush_target_) {
+      done_position_ = queue_.taken();
       changed_.notify_all();
     } else if (queue_.readable()) {
       next = Next::kBatch;
@@ -136,15 +132,20 @@ Exporter::Next Exporter::wait_for_batch() {
     const uint32_t control = control_.load(std::memory_order_seq_cst);
     Next next = Next::kStop;
     if (check_control(next)) return next;
+    memory_.beat();
     if (backlog()) {
       if (wait_in_outage(control)) return Next::kBatch;
       continue;
     }
     if (queue_.pending() == 0) {
       due_ = 0;
+      if (may_adopt()) {
+        adopt();
+        continue;
+      }
       queue_.arm(WaitFor::kAny);
       if (queue_.pending() == 0 && control_.load(std::memory_order_seq_cst) == control) {
-        sleep_ungated(UINT64_MAX);
+        sleep_ungated(adoption_.idle_wait());
       } else {
         queue_.disarm();
       }
@@ -163,23 +164,46 @@ Exporter::Next Exporter::wait_for_batch() {
       pause_for_writer();
       continue;
     }
+    if (may_adopt()) {
+      adopt();
+      continue;
+    }
     queue_.arm(WaitFor::kBatch);
     if (!queue_.batch_ready() && control_.load(std::memory_order_seq_cst) == control) {
-      sleep_ungated(due_ - now);
+      sleep_ungated(std::min(due_ - now, kBeat));
     } else {
       queue_.disarm();
     }
   }
 }
 
+// A neighbour in another pid namespace took this process for dead (it was frozen, say) and sends
+// what was here then.
+void Exporter::skip_claimed() {
+  const uint64_t claimed = memory_.claimed();
+  if (claimed <= queue_.taken()) return;
+  uint64_t skipped = 0;
+  while (queue_.taken() < claimed && queue_.readable()) {
+    queue_.pop(1);
+    ++skipped;
+  }
+  if (skipped != 0) {
+    log(LogLevel::kWarning, "export",
+        std::to_string(skipped) +
+            " spans were taken over by a process of another pid namespace, "
+            "to which this one looked dead");
+  }
+}
+
 void Exporter::take_batch() {
+  if (memory_.claimed() != 0) skip_claimed();
   queue_.peek(records_, std::max(config_.max_export_batch_size, 1U), config_.max_request_bytes);
   batch_spans_ = static_cast<uint32_t>(records_.size());
   encoder_.encode(queue_, records_);
-  queue_.pop(records_.size());
+  queue_.take(records_.size());  // released when they have arrived or are put by
   records_.clear();
   has_batch_ = true;
-  batch_end_ = queue_.tail();
+  batch_end_ = queue_.taken();
   const uint64_t now = steady_now();
   due_ = queue_.pending() != 0 ? now + config_.schedule_delay_ms * kMillisecond : 0;
 }

@@ -1,5 +1,6 @@
 #include "export/outage_buffer.h"
 
+#include <cstddef>
 #include <cstring>
 #include <new>
 
@@ -31,6 +32,9 @@ struct OutageBuffer::Entry {
 size_t OutageBuffer::required_bytes(size_t capacity) noexcept {
   return sizeof(Header) + aligned(capacity);
 }
+
+size_t OutageBuffer::head_offset() noexcept { return offsetof(Header, head); }
+size_t OutageBuffer::tail_offset() noexcept { return offsetof(Header, tail); }
 
 OutageBuffer OutageBuffer::create(void* memory, size_t capacity) noexcept {
   auto* header = new (memory) Header;

@@ -30,6 +30,10 @@ class OutageBuffer {
   // Memory that another process wrote: nothing when it is not such a buffer of at most `bytes`.
   static std::optional<OutageBuffer> attach(void* memory, size_t bytes) noexcept;
 
+  // Where in the memory head and tail are stored, as uint64_t; it is empty when they are equal.
+  static size_t head_offset() noexcept;
+  static size_t tail_offset() noexcept;
+
   bool has_memory() const noexcept { return header_ != nullptr; }
   bool push(const Batch& batch) noexcept;  // false: no room
   // The oldest. Nothing when empty, or when what is there is no batch (then all is forgotten).

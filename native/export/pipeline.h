@@ -16,13 +16,22 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "export/batch_encoder.h"
+#include "export/mask_profile.h"
 #include "net/otlp_client.h"
 #include "trace/attribute.h"
 #include "trace/sink.h"
 
 namespace nuages::exporter {
+
+// Whether spans outlive a killed process, in a file on tmpfs (export/tmpfs_file.h), and this
+// process sends those that others left behind (export/orphan.h).
+struct Survival {
+  bool enabled = false;
+  std::vector<std::string> directories;  // tried in this order; those not on tmpfs are refused
+};
 
 struct PipelineConfig {
   uint32_t max_queue_size = 2048;        // spans
@@ -33,8 +42,10 @@ struct PipelineConfig {
   size_t max_outage_bytes = 8U << 20;   // packed batches kept while the receiver is away
   size_t max_request_bytes = 3U << 20;  // receivers refuse messages above 4 MiB by default
   uint32_t warn_interval_ms = 60'000;
-  TextFilter mask;      // all text of a span; empty: nothing is masked
-  StatementFilter sql;  // statement attributes of records without kSqlClean
+  TextFilter mask;           // all text of a span; empty: nothing is masked
+  StatementFilter sql;       // statement attributes of records without kSqlClean
+  MaskProfile mask_profile;  // describes both; without it nobody else can send masked spans
+  Survival survival;
   net::OtlpClientConfig client;
 };
 
@@ -50,6 +61,9 @@ struct Counters {
   uint64_t queued = 0;        // spans in the queue now
   uint64_t outage_spans = 0;  // spans kept now until the receiver is back
   uint64_t outage_bytes = 0;  // packed
+  uint64_t adopted = 0;       // spans of killed processes sent
+  uint64_t adopted_lost = 0;  // spans of killed processes that could not be sent
+  uint64_t kept = 0;          // spans left to the next process at shutdown
   std::string last_error;
 };
 

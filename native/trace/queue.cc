@@ -35,6 +35,8 @@ size_t RecordQueue::required_bytes(const QueueOptions& options) noexcept {
          std::bit_ceil(std::max(options.ring_bytes, slots::kPage));
 }
 
+size_t RecordQueue::header_bytes() noexcept { return sizeof(Header); }
+
 RecordQueue RecordQueue::create(void* memory, const QueueOptions& options) noexcept {
   auto* header = new (memory) Header{};
   header->description_offset = sizeof(Header);
@@ -255,21 +257,6 @@ void RecordQueue::add_scope(std::string_view text) noexcept {
 
 std::string_view RecordQueue::scope(uint32_t id) const noexcept {
   return id < scope_count() ? description(header_->scopes[id]) : std::string_view();
-}
-
-std::string_view RecordQueue::ring() const noexcept {
-  return {reinterpret_cast<const char*>(header_) + header_->ring_offset, header_->ring_bytes};
-}
-
-void RecordQueue::reset(bool zero_ring) noexcept {
-  if (zero_ring) std::memset(slot(0), 0, header_->ring_bytes);
-  header_->head.store(0);
-  header_->tail.store(0);
-  header_->taken.store(0);
-  header_->pending.store(0);
-  header_->pushed.store(0);
-  header_->dropped.store(0);
-  header_->waiting.store(0);
 }
 
 }  // namespace nuages::trace

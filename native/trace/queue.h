@@ -47,6 +47,7 @@ class RecordQueue {
 
   RecordQueue() noexcept = default;
   static size_t required_bytes(const QueueOptions& options) noexcept;
+  static size_t header_bytes() noexcept;  // identifies the layout
   // `memory` is page- or at least 64-byte-aligned, zeroed, and outlives the queue.
   static RecordQueue create(void* memory, const QueueOptions& options) noexcept;
   static RecordQueue attach(void* memory) noexcept;
@@ -89,11 +90,6 @@ class RecordQueue {
   // Scopes are added in the order of their ids. No room: the scope reads as empty.
   void add_scope(std::string_view description) noexcept;
   std::string_view scope(uint32_t id) const noexcept;
-
-  // Forgets all records; for a forked child, whose copy of the ring holds the parent's. The caller
-  // has zeroed ring() or passes zero_ring.
-  void reset(bool zero_ring) noexcept;
-  std::string_view ring() const noexcept;  // page-aligned when the memory is
 
  private:
   friend class QueueImage;  // trace/queue_recovery.h

@@ -12,10 +12,12 @@ namespace nuages::trace {
 using slots::align;
 using slots::kPage;
 
-size_t QueueImage::prefix_bytes(const QueueOptions& options) noexcept {
-  return align(sizeof(RecordQueue::Header) + options.description_bytes, kPage);
+size_t QueueImage::prefix_bytes(const void* header, size_t bytes) noexcept {
+  const auto& h = *static_cast<const RecordQueue::Header*>(header);
+  return h.ring_offset <= bytes ? h.ring_offset : 0;
 }
 
+size_t QueueImage::head_offset() noexcept { return offsetof(RecordQueue::Header, head); }
 size_t QueueImage::tail_offset() noexcept { return offsetof(RecordQueue::Header, tail); }
 
 std::optional<QueueImage> QueueImage::open(void* memory, size_t bytes) noexcept {

@@ -35,9 +35,10 @@ class QueueImage {
     uint64_t end = 0;  // position behind it; as a tail it says that the record is gone
   };
 
-  // Bytes in front of the ring.
-  static size_t prefix_bytes(const QueueOptions& options) noexcept;
-  // Where the tail is stored, as uint64_t.
+  // Bytes in front of the ring, from a copy of the header; 0: it is no header.
+  static size_t prefix_bytes(const void* header, size_t bytes) noexcept;
+  // Where head and tail are stored, as uint64_t; the queue is empty when they are equal.
+  static size_t head_offset() noexcept;
   static size_t tail_offset() noexcept;
 
   static std::optional<QueueImage> open(void* memory, size_t bytes) noexcept;
