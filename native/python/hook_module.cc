@@ -5,6 +5,7 @@
 #include "python/hook_function.h"
 #include "python/hook_request.h"
 #include "python/hook_span.h"
+#include "python/query_counter.h"
 
 namespace nuages::python {
 namespace {
@@ -163,7 +164,7 @@ int Hooks::traverse(visitproc visit, void* arg) {
   Py_VISIT(reinterpret_cast<PyObject*>(request_type));
   Py_VISIT(reinterpret_cast<PyObject*>(stream_type));
   for (const Ref* ref :
-       {&request_var, &options, &route_name, &routes, &call_site, &client_errors}) {
+       {&request_var, &counters_var, &options, &route_name, &routes, &call_site, &client_errors}) {
     Py_VISIT(ref->get());
   }
   return 0;
@@ -246,7 +247,7 @@ int register_hooks(PyObject* module, ModuleState& state) noexcept {
   hooks->routes = Ref::take(PyDict_New());
   if (!hooks->request_var || !hooks->routes || !add_function_type(module, *hooks) ||
       !add_request_type(module, *hooks) || !add_stream_type(module, *hooks) ||
-      PyModule_AddFunctions(module, functions) < 0) {
+      !add_query_counter_type(module, *hooks) || PyModule_AddFunctions(module, functions) < 0) {
     return -1;
   }
   state.hooks = std::move(hooks);

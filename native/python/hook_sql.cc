@@ -8,6 +8,7 @@
 #include "python/convert.h"
 #include "python/hook_span.h"
 #include "python/provider.h"
+#include "python/query_counter.h"
 
 namespace nuages::python {
 namespace {
@@ -223,7 +224,8 @@ PyObject* run_statement(HookFunction& hook, const HookCall& call, PyObject* sql,
   PyObject* wrapper = call.positional(0);
   if (wrapper == nullptr || sql == nullptr) return call_original(hook, call);
   const Parent parent = current_parent(hooks);
-  if (parent.kind == ParentKind::kSilent) return call_original(hook, call);
+  const std::vector<trace::Ref<trace::LocalRoot>> tables = open_query_counters(hooks);
+  if (parent.kind == ParentKind::kSilent && tables.empty()) return call_original(hook, call);
   const Ref connection = attribute_of(wrapper, hooks.n_db_attribute.get());
   const DatabaseInfo* info = connection ? database_info(hooks, connection.get()) : nullptr;
   if (info == nullptr) return call_original(hook, call);
@@ -276,17 +278,20 @@ PyObject* run_statement(HookFunction& hook, const HookCall& call, PyObject* sql,
     if (size < 0) PyErr_Clear();  // an iterator
     if (size > 1) attributes.number("db.operation.batch.size", size);
   }
-  record(hooks, parent, label, attributes.views(), start_ns, end_ns, saved.value());
-
-  if (parent.kind == ParentKind::kOurs && statement != nullptr &&
-      !transaction_control(statement->operation)) {
-    trace::LocalRoot& root = *parent.span()->span->local_root();
+  if (parent.kind != ParentKind::kSilent) {
+    record(hooks, parent, label, attributes.views(), start_ns, end_ns, saved.value());
+  }
+  if (statement != nullptr && !transaction_control(statement->operation)) {
     // A fingerprint of its own for each of a series: counted, never repeated.
     const bool series = carries_many_rows(text.view(), statement->operation);
     const uint64_t key = series ? statement->fingerprint ^ start_ns : statement->fingerprint;
-    const trace::QueryCount count =
-        root.count_query(info->alias_hash, key, end_ns - start_ns, statement->normalized);
-    if (count.wants_call_site) add_call_site(hooks, root, info->alias_hash, key);
+    const auto count_in = [&](trace::LocalRoot& table) {
+      const trace::QueryCount count =
+          table.count_query(info->alias_hash, key, end_ns - start_ns, statement->normalized);
+      if (count.wants_call_site) add_call_site(hooks, table, info->alias_hash, key);
+    };
+    if (parent.kind == ParentKind::kOurs) count_in(*parent.span()->span->local_root());
+    for (const auto& table : tables) count_in(*table);
   }
   return result;
 }

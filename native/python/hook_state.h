@@ -39,6 +39,9 @@ struct Hooks : HookState {
       n_status_code, n_resource_closers, n_streaming, n_is_async, n_iterator, n_meta, n_scheme,
       n_connection, n_request_hook, n_response_hook, n_excluded, n_cache_alias;
 
+  Ref counters_var;  // ContextVar: tuple of the QueryCounters that are open
+  uint32_t open_counters = 0;  // in any Context
+
   sql::StatementCache statements;
   uint64_t failures = 0;
   std::unordered_set<std::string> logged;  // places that failed and were logged

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "install"]
+__all__ = ["__version__", "count_queries", "detect_n_plus_one", "install"]
 
 
 def install(**values: Any) -> None:
@@ -17,3 +17,11 @@ def install(**values: Any) -> None:
     from nuages._install import install as install_now
 
     install_now(**values)
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("count_queries", "detect_n_plus_one"):
+        from nuages import n_plus_one
+
+        return getattr(n_plus_one, name)
+    raise AttributeError(f"module 'nuages' has no attribute {name!r}")

@@ -599,3 +599,57 @@ def imported_earlier():
     finally:
         del sys.modules["early_views"]
         hooks.install_all()
+
+
+def _authors(count):
+    from catalog.models import Book
+
+    return [book.author.name for book in Book.objects.order_by("id")[:count]]
+
+
+def decorated(count, fails=False, asynchronous=False):
+    """`@detect_n_plus_one` on a function that loads `count` relations one by one, inside a span of the test."""
+    import nuages
+    from asgiref.sync import async_to_sync, sync_to_async
+    from opentelemetry import trace
+
+    def work():
+        _authors(count)
+        if fails:
+            raise LookupError("after the queries")
+
+    async def work_later():
+        await sync_to_async(work)()
+
+    with trace.get_tracer("test").start_as_current_span("outer"):
+        try:
+            if asynchronous:
+                decorated = nuages.detect_n_plus_one(work_later)
+                assert inspect.iscoroutinefunction(decorated)
+                async_to_sync(decorated)()
+            else:
+                nuages.detect_n_plus_one(threshold=5)(work)()
+        except LookupError as error:
+            return str(error)
+
+
+def counted():
+    """Counters inside each other, in a thread of sync_to_async and without any span."""
+    import nuages
+    from asgiref.sync import async_to_sync, sync_to_async
+
+    with nuages.count_queries() as outer:
+        _authors(1)
+        with nuages.count_queries(threshold=2) as inner:
+            _authors(3)
+    with nuages.count_queries() as threaded:
+        async_to_sync(sync_to_async(_authors))(2)
+    _authors(1)
+    reports = [queries.report() for queries in (outer, inner, threaded)]
+    flagged = reports[1].repeated
+    return {
+        "counts": [report.query_count for report in reports],
+        "flagged": [[query.count, query.statement, query.relation, query.suggestion] for query in flagged],
+        "text": str(flagged[0]),
+        "outer": reports[0].potential_n_plus_one,
+    }
