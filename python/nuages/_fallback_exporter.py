@@ -20,7 +20,7 @@ class OTLPSpanExporter(SpanExporter):  # type: ignore[misc]
         if not OTLPSpanExporter._said:
             OTLPSpanExporter._said = True
             logger.error(
-                "no spans can be exported: nuages has no native core here. Install opentelemetry-exporter-otlp."
+                "no spans can be exported: the exporter is part of the native core. Install opentelemetry-exporter-otlp."
             )
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:

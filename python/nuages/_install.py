@@ -42,6 +42,7 @@ def install(*, automatic: bool = False, **values: Any) -> None:
             settings.override(**values)
         _automatic = _automatic or automatic
         if _fallback.problem() is not None:
+            _import.serve_names(_import.finder())
             _fallback.install(_automatic)
             _import.finder().watch("django.apps.registry", _watch_django_apps)
             return
@@ -328,17 +329,30 @@ def _library_appeared(module: ModuleType) -> None:
     _install_hooks()
 
 
+_hooks_in_progress = threading.local()
+
+
 def _install_hooks() -> None:
     hooks = settings.get("hooks")
     if "none" in hooks or settings.get("sdk_disabled"):
         return
+    if getattr(_hooks_in_progress, "active", False):
+        # A hook being installed imports a library that others wait for, while half of its modules are not there yet: afterwards.
+        _hooks_in_progress.again = True
+        return
+    _hooks_in_progress.active = True
     try:
         module = importlib.import_module("nuages.hooks")
         if not settings.get("django_instrument"):
             hooks = tuple(name for name in ("celery",) if name in hooks or "all" in hooks)
-        module.install_all(None if "all" in hooks else hooks)
+        _hooks_in_progress.again = True
+        while _hooks_in_progress.again:
+            _hooks_in_progress.again = False
+            module.install_all(None if "all" in hooks else hooks)
     except Exception:
         logger.exception("nuages could not install its hooks; the application goes on")
+    finally:
+        _hooks_in_progress.active = False
 
 
 def uninstall() -> None:
