@@ -34,12 +34,14 @@ Result<std::unique_ptr<Ingest>> Ingest::open(const IngestOptions& options) {
       });
   if (!wal.ok()) return wal.error();
   ingest->wal_ = std::move(wal).value();
+  ingest->quarantined_ = ingest->wal_->damaged_at_open();
   uint64_t rows = 0;
   for (const SegmentScan& scan : found) {
     auto segment = std::make_shared<Pending>();
     segment->id = scan.id;
     segment->sealed = true;
     segment->built_ahead = false;
+    segment->order = scan.id.number;
     rows += scan.rows;
     ingest->segments_.push_back(std::move(segment));
   }
@@ -146,6 +148,7 @@ void Ingest::on_commit(const SegmentId& id, std::vector<WalEntry>& entries) {
     if (segments_.empty() || segments_.back()->id.number != id.number) {
       auto segment = std::make_shared<Pending>();
       segment->id = id;
+      segment->order = id.number;
       segment->block = std::make_shared<SpanBlock>();
       segment->builder = std::make_unique<BlockBuilder>(*segment->block);
       segments_.push_back(std::move(segment));
@@ -246,33 +249,48 @@ Result<std::shared_ptr<SpanBlock>> Ingest::block_of(const PendingPtr& segment) c
   return block;
 }
 
+// The oldest sealed segment whose time has come; else null and when to look again (0: at a change).
+Ingest::PendingPtr Ingest::next_segment(uint64_t& wake_ns) const {
+  wake_ns = 0;
+  if (store_ == nullptr) return nullptr;
+  const uint64_t now = steady_now();
+  for (const PendingPtr& segment : segments_) {
+    if (!segment->sealed) break;  // only the last one is open
+    const uint64_t due = std::max(segment->next_try_ns, store_next_try_ns_);
+    if (due <= now) return segment;
+    wake_ns = wake_ns == 0 ? due : std::min(wake_ns, due);
+  }
+  return nullptr;
+}
+
 void Ingest::insert() {
-  uint64_t retry_ns = options_.retry_min_ns;
-  int attempts = 0;
   std::unique_lock lock(mutex_);
-  for (;;) {
-    changed_.wait(lock, [this] {
-      return stop_ || (store_ != nullptr && !segments_.empty() && segments_.front()->sealed);
-    });
-    if (stop_) return;
-    const PendingPtr segment = segments_.front();
-    lock.unlock();
-    const bool done = insert_segment(segment, attempts);
-    lock.lock();
-    if (!done) {
-      changed_.wait_for(lock, std::chrono::nanoseconds(retry_ns), [this] { return stop_; });
-      retry_ns = std::min(retry_ns * 2, options_.retry_max_ns);
-      continue;
+  while (!stop_) {
+    uint64_t wake = 0;
+    const PendingPtr segment = next_segment(wake);
+    if (segment == nullptr && wake == 0) {
+      changed_.wait(lock);
+    } else if (segment == nullptr) {
+      const uint64_t now = steady_now();
+      changed_.wait_for(lock, std::chrono::nanoseconds(wake > now ? wake - now : 0));
+    } else {
+      lock.unlock();
+      std::vector<PendingPtr> halves;
+      const bool done = insert_segment(segment, halves);
+      lock.lock();
+      if (done) replace(segment, halves);
     }
-    if (segment->block != nullptr) block_bytes_ -= segment->block->bytes();
-    segments_.pop_front();
-    retry_ns = options_.retry_min_ns;
-    attempts = 0;
-    changed_.notify_all();
   }
 }
 
-bool Ingest::insert_segment(const PendingPtr& segment, int& attempts) {
+void Ingest::replace(const PendingPtr& segment, const std::vector<PendingPtr>& halves) {
+  if (segment->block != nullptr) block_bytes_ -= segment->block->bytes();
+  const auto at = std::find(segments_.begin(), segments_.end(), segment);
+  segments_.insert(segments_.erase(at), halves.begin(), halves.end());
+  changed_.notify_all();
+}
+
+bool Ingest::insert_segment(const PendingPtr& segment, std::vector<PendingPtr>& halves) {
   Store* store = nullptr;
   {
     const std::lock_guard lock(mutex_);
@@ -281,41 +299,91 @@ bool Ingest::insert_segment(const PendingPtr& segment, int& attempts) {
   Result<std::shared_ptr<SpanBlock>> block = block_of(segment);
   const Status status =
       block.ok() ? store->insert(**block, segment->id.token()) : Status(block.error());
-  {
-    const std::lock_guard lock(mutex_);
-    store_error_ = status.ok() ? "" : status.error().message;
-  }
-  const std::string name = segment->id.file_name();
   if (status.ok()) {
     inserted_ += (*block)->rows();
     wal_->remove(segment->id);
+    const std::lock_guard lock(mutex_);
+    store_error_.clear();
+    ++taken_;
+    refused_in_row_ = 0;
+    store_retry_ns_ = store_next_try_ns_ = 0;
     return true;
   }
-  const ErrorCode code = status.error().code;
-  const bool refused = code == ErrorCode::kInvalid || code == ErrorCode::kInternal;
-  const int limit =
-      code == ErrorCode::kInvalid ? options_.invalid_attempts : options_.internal_attempts;
-  if (refused && ++attempts >= limit) {
-    log(LogLevel::kError, kComponent,
-        "the store refuses " + name + " for good (" + status.error().message +
-            "): moved to quarantine, no other data is affected");
-    ++quarantined_;
-    wal_->quarantine(segment->id);
+  {
+    const std::lock_guard lock(mutex_);
+    store_error_ = status.error().message;
+    if (segment->attempts++ == 0) segment->taken_before = taken_;
+    const auto later = [&](uint64_t pause) {
+      return std::min(std::max(pause * 2, options_.retry_min_ns), options_.retry_max_ns);
+    };
+    uint64_t pause = options_.retry_min_ns;
+    for (int i = 1; i < segment->attempts && pause < options_.retry_max_ns; ++i) {
+      pause = later(pause);
+    }
+    const uint64_t now = steady_now();
+    segment->next_try_ns = now + pause;
+    if (++refused_in_row_ > 1) {
+      store_retry_ns_ = later(store_retry_ns_);
+      store_next_try_ns_ = now + store_retry_ns_;
+    }
+  }
+  if (give_up(*segment, status.error(), halves)) {
+    const std::lock_guard lock(mutex_);
+    store_next_try_ns_ = 0;
     return true;
   }
   log(LogLevel::kWarning, kComponent,
-      "inserting " + name + " failed, will retry: " + status.error().message);
+      "inserting " + segment->id.file_name() + " failed, will retry: " + status.error().message);
   return false;
+}
+
+// Whether the segment leaves the queue after this refusal.
+bool Ingest::give_up(Pending& segment, const Error& error, std::vector<PendingPtr>& halves) {
+  const std::string name = segment.id.file_name();
+  if (error.code == ErrorCode::kExhausted && segment.attempts >= options_.exhausted_attempts) {
+    Result<std::vector<SegmentScan>> made = wal_->split(segment.id);
+    if (made.ok()) {
+      for (const SegmentScan& scan : *made) {
+        auto half = std::make_shared<Pending>();
+        half->id = scan.id;
+        half->order = segment.order;
+        half->sealed = true;
+        half->built_ahead = false;
+        halves.push_back(std::move(half));
+      }
+      ++split_;
+      log(LogLevel::kWarning, kComponent,
+          "the store has not enough room for " + name + " (" + error.message +
+              "): split in two, which are inserted one after another");
+      return true;
+    }
+    if (made.error().code != ErrorCode::kInvalid) {
+      log(LogLevel::kError, kComponent, "cannot split " + name + ": " + made.error().message);
+    }
+  }
+  bool refused = error.code == ErrorCode::kInvalid && segment.attempts >= options_.invalid_attempts;
+  if (segment.attempts >= options_.internal_attempts) {
+    const std::lock_guard lock(mutex_);
+    refused |= taken_ > segment.taken_before;  // it is this block, not the store
+  }
+  if (!refused) return false;
+  log(LogLevel::kError, kComponent,
+      "the store refuses " + name + " for good (" + error.message +
+          "): moved to quarantine, no other data is affected");
+  ++quarantined_;
+  wal_->quarantine(segment.id);
+  return true;
 }
 
 bool Ingest::wait_inserted(uint64_t timeout_ns) {
   std::unique_lock lock(mutex_);
   uint64_t last = 0;
   for (const PendingPtr& segment : segments_) {
-    if (segment->sealed) last = segment->id.number;
+    if (segment->sealed) last = std::max(last, segment->order);
   }
   return changed_.wait_for(lock, std::chrono::nanoseconds(timeout_ns), [&] {
-    return segments_.empty() || segments_.front()->id.number > last;
+    return std::none_of(segments_.begin(), segments_.end(),
+                        [&](const PendingPtr& segment) { return segment->order <= last; });
   });
 }
 
@@ -334,6 +402,7 @@ IngestCounters Ingest::counters() const {
   out.repeated_spans = repeated_;
   out.inserted_spans = inserted_;
   out.quarantined_blocks = quarantined_;
+  out.split_blocks = split_;
   out.wal_segments = wal_->segments();
   out.wal_bytes = wal_->bytes();
   const std::lock_guard lock(mutex_);

@@ -10,8 +10,12 @@
 // blocks and waiting bodies exceed `max_memory_bytes` a segment is not built ahead, and the
 // inserter reads it back from its file when its turn comes. Without a store (not yet open, or
 // failing) requests are accepted until the log has its size limit; then accept() answers
-// kExhausted, which clients see as "retry later". A block that the store refuses for itself again
-// and again is moved to the log's quarantine folder, counted, and the next ones go on.
+// kExhausted, which clients see as "retry later".
+//
+// A block that the store refuses waits for its next try while the others go on; after two refusals
+// in a row of whatever blocks it is the store that is ill, and all wait. A block too large for the
+// store's memory is split in the log. One that the store refuses for good, while it takes others,
+// is moved to the log's quarantine folder, logged and counted.
 //
 // visit_blocks() shows what is not inserted yet (store/recent_spans.h), except segments that were
 // not built ahead.
@@ -47,10 +51,11 @@ struct IngestOptions {
   uint64_t max_memory_bytes = uint64_t{512} << 20;
   uint64_t retry_min_ns = 200'000'000;
   uint64_t retry_max_ns = 10'000'000'000;
-  // A block refused this often goes to quarantine: as invalid, or with an error of the store that
-  // is not known to pass.
+  // A block refused this often goes to quarantine: as invalid, or with any other error while the
+  // store takes other blocks.
   int invalid_attempts = 3;
   int internal_attempts = 10;
+  int exhausted_attempts = 3;  // refused for lack of memory: then it is split
 };
 
 struct Accepted {
@@ -65,6 +70,7 @@ struct IngestCounters {
   uint64_t repeated_spans = 0;  // acknowledged, not stored again
   uint64_t inserted_spans = 0;
   uint64_t quarantined_blocks = 0;
+  uint64_t split_blocks = 0;
   uint64_t waiting_blocks = 0;
   uint64_t wal_segments = 0;
   uint64_t wal_bytes = 0;
@@ -107,6 +113,10 @@ class Ingest : public RecentSpans, private WalObserver {
     bool built_ahead = true;
     std::shared_ptr<SpanBlock> block;       // when built ahead
     std::unique_ptr<BlockBuilder> builder;  // until sealed; builder thread only
+    uint64_t order = 0;                     // of the segment it was split from
+    int attempts = 0;                       // refused by the store; inserter thread only
+    uint64_t taken_before = 0;              // blocks the store had taken at its first refusal
+    uint64_t next_try_ns = 0;
   };
   using PendingPtr = std::shared_ptr<Pending>;
 
@@ -124,8 +134,11 @@ class Ingest : public RecentSpans, private WalObserver {
   void build_step(BuildStep& step);
   void append_body(BlockBuilder& builder, const WalRecord& record, std::string_view body) const;
   void insert();
-  // True when the segment is done with (inserted or in quarantine).
-  bool insert_segment(const PendingPtr& segment, int& attempts);
+  PendingPtr next_segment(uint64_t& wake_ns) const;
+  // True when the segment is done with: inserted, in quarantine, or `halves` took its place.
+  bool insert_segment(const PendingPtr& segment, std::vector<PendingPtr>& halves);
+  bool give_up(Pending& segment, const Error& error, std::vector<PendingPtr>& halves);
+  void replace(const PendingPtr& segment, const std::vector<PendingPtr>& halves);
   Result<std::shared_ptr<SpanBlock>> block_of(const PendingPtr& segment) const;
   uint64_t memory_used() const;
 
@@ -134,7 +147,8 @@ class Ingest : public RecentSpans, private WalObserver {
   std::unique_ptr<Wal> wal_;
 
   std::atomic<bool> refusing_{false};
-  std::atomic<uint64_t> received_{0}, rejected_{0}, repeated_{0}, inserted_{0}, quarantined_{0};
+  std::atomic<uint64_t> received_{0}, rejected_{0}, repeated_{0}, inserted_{0}, quarantined_{0},
+      split_{0};
 
   mutable std::mutex mutex_;  // all below
   mutable std::condition_variable changed_;
@@ -145,6 +159,10 @@ class Ingest : public RecentSpans, private WalObserver {
   uint64_t open_bytes_ = 0;   // the block being built
   Store* store_ = nullptr;
   std::string store_error_;
+  uint64_t taken_ = 0;  // blocks inserted
+  int refused_in_row_ = 0;
+  uint64_t store_retry_ns_ = 0;  // the pause while the store refuses everything
+  uint64_t store_next_try_ns_ = 0;
   bool stop_ = false;
 
   mutable std::mutex build_mutex_;  // content of blocks that are not sealed

@@ -29,8 +29,9 @@ class FakeStore : public Store {
       --failures;
       return failure;
     }
+    if (block.rows() > max_rows) return Error{ErrorCode::kExhausted, "not enough memory"};
     for (const uint64_t id : block.span_id) {
-      if (poison != 0 && id == poison) return Error{ErrorCode::kInvalid, "poison"};
+      if (poison != 0 && id == poison) return poisoned;
     }
     if (tokens.insert(std::string(token)).second) {
       for (size_t row = 0; row < block.rows(); ++row) ++spans[block.span_id[row]];
@@ -48,6 +49,8 @@ class FakeStore : public Store {
   int failures = 0;
   Error failure{ErrorCode::kUnavailable, "store is down"};
   uint64_t poison = 0;
+  Error poisoned{ErrorCode::kInvalid, "poison"};
+  size_t max_rows = 1'000'000;
   std::set<std::string> tokens;
   std::map<uint64_t, int> spans;  // span id -> how often it is stored
 };
@@ -226,6 +229,46 @@ TEST_F(IngestTest, ARefusedBlockGoesToQuarantineAndOthersGoOn) {
   EXPECT_EQ(store_.spans, once(2, 2));
   EXPECT_EQ(ingest->counters().quarantined_blocks, 1U);
   EXPECT_TRUE(fs::exists(options_.wal.folder + "/quarantine/00000000000000000001.wal"));
+}
+
+TEST_F(IngestTest, ABlockTheStoreCannotTakeDoesNotHoldUpTheNextOnes) {
+  store_.poison = 1;
+  store_.poisoned = {ErrorCode::kUnavailable, "something about this block"};
+  options_.wal.seal_rows = 1;
+  options_.internal_attempts = 4;
+  auto ingest = open();
+  ingest->set_store(store_);
+  for (uint64_t id = 1; id <= 9; ++id) accept(*ingest, id);
+  EXPECT_TRUE(ingest->drain(kLong)) << "the poisoned block leaves the queue in the end";
+  EXPECT_EQ(store_.spans, once(2, 9));
+  EXPECT_EQ(ingest->counters().quarantined_blocks, 1U);
+  EXPECT_TRUE(fs::exists(options_.wal.folder + "/quarantine/00000000000000000001.wal"));
+}
+
+TEST_F(IngestTest, WhileTheStoreTakesNothingNothingIsGivenUp) {
+  options_.wal.seal_rows = 1;
+  options_.internal_attempts = 2;
+  store_.failures = 40;
+  auto ingest = open();
+  ingest->set_store(store_);
+  for (uint64_t id = 1; id <= 4; ++id) accept(*ingest, id);
+  EXPECT_TRUE(ingest->drain(kLong));
+  EXPECT_EQ(store_.spans, once(1, 4));
+  EXPECT_EQ(ingest->counters().quarantined_blocks, 0U);
+}
+
+TEST_F(IngestTest, ABlockTooLargeForTheStoreIsSplit) {
+  store_.max_rows = 3;
+  auto ingest = open();
+  for (uint64_t id = 1; id <= 17; ++id) accept(*ingest, id);
+  ingest->set_store(store_);
+  EXPECT_TRUE(ingest->drain(kLong));
+  EXPECT_EQ(store_.spans, once(1, 17));
+  EXPECT_GE(ingest->counters().split_blocks, 5U);
+  EXPECT_EQ(ingest->counters().quarantined_blocks, 0U);
+  EXPECT_EQ(ingest->counters().wal_bytes, 0U);
+  EXPECT_EQ(ingest->counters().wal_segments, 0U);
+  EXPECT_EQ(segment_files(), 0U);
 }
 
 TEST_F(IngestTest, MemoryIsBoundedByReadingBlocksBackFromTheLog) {

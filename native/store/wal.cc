@@ -139,6 +139,17 @@ void Wal::take_number(const fs::path& file) {
       std::max<uint64_t>(next_number_, std::strtoull(file.stem().c_str(), nullptr, 10) + 1);
 }
 
+void Wal::keep(const fs::path& file) {
+  std::error_code error;
+  const fs::path folder = fs::path(options_.folder) / "quarantine";
+  fs::create_directories(folder, error);
+  fs::rename(file, folder / file.filename(), error);
+  if (error) {
+    log(LogLevel::kError, kComponent,
+        "cannot move " + file.string() + " to quarantine: " + error.message());
+  }
+}
+
 Status Wal::scan_folder(std::vector<SegmentScan>& found,
                         const std::function<void(const WalRecord&)>& visit) {
   std::error_code error;
@@ -150,6 +161,7 @@ Status Wal::scan_folder(std::vector<SegmentScan>& found,
     std::ignore = sync_folder(folder.parent_path());
     std::ignore = sync_folder(folder.parent_path().parent_path());
   }
+  if (Status status = finish_splits(); !status.ok()) return status;
   std::vector<fs::path> files;
   for (fs::directory_iterator it(options_.folder, error), end; !error && it != end;
        it.increment(error)) {
@@ -165,15 +177,25 @@ Status Wal::scan_folder(std::vector<SegmentScan>& found,
   for (const fs::path& file : files) {
     take_number(file);
     Result<SegmentScan> scan = scan_segment(file, visit ? visit : [](const WalRecord&) {});
-    if (!scan.ok() && scan.error().code != ErrorCode::kInvalid) return scan.error();
-    if (!scan.ok() && fs::file_size(file, error) >= kSegmentHeaderSize) {
+    const bool damaged = scan.ok() && scan->unreadable_bytes > 0;
+    if ((damaged && scan->records == 0) ||
+        (!scan.ok() && (scan.error().code != ErrorCode::kInvalid ||
+                        fs::file_size(file, error) >= kSegmentHeaderSize))) {
       // Not something a crash leaves: keep it for a person to look at.
-      log(LogLevel::kError, kComponent, scan.error().message + "; moved to quarantine");
-      fs::create_directories(options_.folder + "/quarantine", error);
-      fs::rename(file, fs::path(options_.folder) / "quarantine" / file.filename(), error);
+      const std::string why = scan.ok() ? "cannot read " + file.string() : scan.error().message;
+      log(LogLevel::kError, kComponent, why + "; moved to quarantine");
+      damaged_.insert(std::strtoull(file.stem().c_str(), nullptr, 10));
+      keep(file);
       continue;
     }
-    if (scan.ok() && scan->cut_bytes > 0) {
+    if (damaged) {
+      // What can be read is stored; the file itself is kept when that is done.
+      log(LogLevel::kError, kComponent,
+          file.string() + ": the disk cannot read " + std::to_string(scan->unreadable_bytes) +
+              " bytes; " + std::to_string(scan->rows) +
+              " spans around them are stored and the file goes to quarantine");
+      damaged_.insert(scan->id.number);
+    } else if (scan.ok() && scan->cut_bytes > 0) {
       log(LogLevel::kWarning, kComponent,
           file.string() + ": cut " + std::to_string(scan->cut_bytes) +
               " bytes of an unfinished record at the end; they were never acknowledged");
@@ -182,11 +204,11 @@ Status Wal::scan_folder(std::vector<SegmentScan>& found,
       fs::remove(file, error);
       continue;
     }
-    if (scan->cut_bytes > 0) {
+    if (scan->cut_bytes > 0 && !damaged) {
       fs::resize_file(file, scan->good_bytes, error);
       if (error) return file_error("cut", file.string(), error.value());
     }
-    if (scan->damaged_bytes > 0) {
+    if (scan->damaged_bytes > 0 && !damaged) {
       log(LogLevel::kError, kComponent,
           file.string() + ": skipped " + std::to_string(scan->damaged_bytes) +
               " damaged bytes between good records; check the disk");
@@ -295,10 +317,9 @@ void Wal::commit(std::vector<WalEntry>& group) {
 
 Status Wal::write_group(std::vector<WalEntry>& group) {
   if (open_ == nullptr) {
-    const SegmentId id{next_number_, wall_now()};
+    const SegmentId id{next_number_++, wall_now()};
     Result<std::unique_ptr<Segment>> created = Segment::create(options_.folder, id);
     if (!created.ok()) return created.error();
-    ++next_number_;
     open_ = std::move(created).value();
     total_bytes_ += open_->good_bytes();
     ++segments_;
@@ -342,17 +363,112 @@ void Wal::forget(const SegmentId& segment, bool keep_file) {
   const uint64_t size = fs::file_size(path(segment), error);
   if (!error) total_bytes_ -= std::min<uint64_t>(size, total_bytes_);
   --segments_;
-  if (keep_file) {
-    fs::create_directories(options_.folder + "/quarantine", error);
-    fs::rename(path(segment), options_.folder + "/quarantine/" + segment.file_name(), error);
-  } else {
-    fs::remove(path(segment), error);
-  }
+  if (keep_file || damaged_.contains(segment.number)) return keep(path(segment));
+  fs::remove(path(segment), error);
   if (error) {
     log(LogLevel::kError, kComponent,
         "cannot remove " + path(segment) + ": " + error.message() +
             "; its spans are stored and will not be stored twice");
   }
+  if (Status status = sync_folder(options_.folder); !status.ok()) {
+    log(LogLevel::kError, kComponent, status.error().message);
+  }
+}
+
+// The two halves are written into a folder of their own. Its rename is the moment that counts: from
+// then on the halves are the segment, whatever a crash leaves of the steps behind it.
+Result<std::vector<SegmentScan>> Wal::split(const SegmentId& segment) {
+  const Result<SegmentScan> whole = scan_segment(path(segment), [](const WalRecord&) {});
+  if (!whole.ok()) return whole.error();
+  if (whole->records < 2) {
+    return Error{ErrorCode::kInvalid, segment.file_name() + " holds one request"};
+  }
+  std::error_code error;
+  const fs::path final = fs::path(options_.folder) / ("split-" + std::to_string(segment.number));
+  const fs::path making = final.string() + ".tmp";
+  fs::remove_all(making, error);
+  fs::create_directories(making, error);
+  if (error) return file_error("create", making.string(), error.value());
+  std::vector<SegmentScan> halves;
+  std::unique_ptr<Segment> half;
+  Status status;
+  const auto next_half = [&] {
+    const SegmentId id{next_number_++, wall_now()};
+    Result<std::unique_ptr<Segment>> created = Segment::create(making.string(), id);
+    if (!created.ok()) {
+      status = created.error();
+      return;
+    }
+    half = std::move(created).value();
+    halves.push_back({});
+    halves.back().id = id;
+  };
+  next_half();
+  const Result<SegmentScan> copied = scan_segment(path(segment), [&](const WalRecord& record) {
+    const bool full =
+        halves.size() == 1 && halves[0].records > 0 &&
+        (halves[0].rows * 2 >= whole->rows || halves[0].records + 1 == whole->records);
+    if (status.ok() && full) next_half();
+    if (!status.ok()) return;
+    std::string header = encode_record_header(record, half->id());
+    status = half->append({{header.data(), header.size()},
+                           {const_cast<char*>(record.payload.data()), record.payload.size()}});
+    ++halves.back().records;
+    halves.back().rows += record.rows;
+    halves.back().good_bytes = half->good_bytes();
+  });
+  half.reset();
+  if (status.ok() && !copied.ok()) status = copied.error();
+  if (status.ok()) {
+    fs::rename(making, final, error);
+    if (error) status = file_error("rename", making.string(), error.value());
+  }
+  if (!status.ok()) {
+    fs::remove_all(making, error);
+    return status.error();
+  }
+  if (status = sync_folder(options_.folder); !status.ok()) return status.error();
+  if (status = finish_split(final); !status.ok()) return status.error();
+  for (const SegmentScan& scan : halves) total_bytes_ += scan.good_bytes;
+  total_bytes_ -= std::min<uint64_t>(whole->good_bytes, total_bytes_);
+  ++segments_;
+  return halves;
+}
+
+Status Wal::finish_split(const fs::path& folder) {
+  std::error_code error;
+  std::vector<fs::path> files;
+  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
+    files.push_back(it->path());
+  }
+  for (const fs::path& file : files) {
+    if (!error) fs::rename(file, fs::path(options_.folder) / file.filename(), error);
+  }
+  const uint64_t number = std::strtoull(folder.filename().c_str() + 6, nullptr, 10);  // "split-"
+  if (!error) fs::remove(path(SegmentId{number, 0}), error);
+  if (error) return file_error("finish", folder.string(), error.value());
+  if (Status status = sync_folder(options_.folder); !status.ok()) return status;
+  fs::remove(folder, error);
+  if (error) return file_error("remove", folder.string(), error.value());
+  return sync_folder(options_.folder);
+}
+
+Status Wal::finish_splits() {
+  std::error_code error;
+  std::vector<fs::path> folders;
+  for (fs::directory_iterator it(options_.folder, error), end; !error && it != end;
+       it.increment(error)) {
+    if (it->path().filename().string().starts_with("split-")) folders.push_back(it->path());
+  }
+  if (error) return file_error("read", options_.folder, error.value());
+  for (const fs::path& folder : folders) {
+    if (folder.extension() == ".tmp") {
+      fs::remove_all(folder, error);
+    } else if (Status status = finish_split(folder); !status.ok()) {
+      return status;
+    }
+  }
+  return {};
 }
 
 void Wal::remove(const SegmentId& segment) { forget(segment, false); }

@@ -21,6 +21,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -73,12 +74,19 @@ class Wal {
   // Commits everything queued before the call, seals the open segment and returns.
   void seal();
   // Deletes a sealed segment, or moves it to the folder "quarantine" beside the others.
+  // A removal is on the disk when this returns: a segment that came back after a power cut would be
+  // inserted a second time.
   void remove(const SegmentId& segment);
   void quarantine(const SegmentId& segment);
+  // Replaces a sealed segment by two with half of its spans each, or leaves it as it is: an Error,
+  // kInvalid when it holds a single record.
+  Result<std::vector<SegmentScan>> split(const SegmentId& segment);
 
   std::string path(const SegmentId& segment) const;
   uint64_t bytes() const { return total_bytes_.load(std::memory_order_relaxed); }
   uint64_t segments() const { return segments_.load(std::memory_order_relaxed); }
+  // Segments that open() could not read whole.
+  uint64_t damaged_at_open() const { return damaged_.size(); }
 
  private:
   class Segment;
@@ -87,6 +95,9 @@ class Wal {
   Status scan_folder(std::vector<SegmentScan>& found,
                      const std::function<void(const WalRecord&)>& visit);
   void take_number(const std::filesystem::path& file);
+  Status finish_splits();
+  Status finish_split(const std::filesystem::path& folder);
+  void keep(const std::filesystem::path& file);
   void run();
   void commit(std::vector<WalEntry>& group);
   Status write_group(std::vector<WalEntry>& group);
@@ -97,7 +108,8 @@ class Wal {
   WalOptions options_;
   WalObserver& observer_;
   std::unique_ptr<Segment> open_;  // the log's thread only
-  uint64_t next_number_ = 1;       // likewise
+  std::atomic<uint64_t> next_number_{1};
+  std::set<uint64_t> damaged_;  // numbers; not changed after open()
   uint64_t last_error_log_ns_ = 0;
 
   std::atomic<uint64_t> total_bytes_{0};

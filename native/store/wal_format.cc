@@ -2,13 +2,13 @@
 
 #include <fcntl.h>
 #include <lz4.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define XXH_STATIC_LINKING_ONLY  // for the state type; it lives on the stack
 #include <xxhash.h>
 
+#include <algorithm>
 #include <bit>
 #include <cerrno>
 #include <cstring>
@@ -42,10 +42,13 @@ T get(const char* at) {
 
 std::string system_message(int code) { return std::generic_category().message(code); }
 
-// The file mapped read-only, or its error.
-class Mapping {
+ReadAt g_read = &::pread;
+
+// The whole file. What the disk cannot read stays zero and is counted: a mapped file would end the
+// process there, at every start.
+class FileText {
  public:
-  explicit Mapping(const std::string& path) {
+  explicit FileText(const std::string& path) {
     const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
       error_ = errno;
@@ -54,28 +57,42 @@ class Mapping {
     struct stat info{};
     if (::fstat(fd, &info) != 0) {
       error_ = errno;
-    } else if (info.st_size > 0) {
-      void* at = ::mmap(nullptr, static_cast<size_t>(info.st_size), PROT_READ, MAP_PRIVATE, fd, 0);
-      if (at == MAP_FAILED) {
-        error_ = errno;
-      } else {
-        view_ = {static_cast<const char*>(at), static_cast<size_t>(info.st_size)};
-      }
+    } else if (!S_ISREG(info.st_mode)) {
+      error_ = EINVAL;
+    } else {
+      text_.resize(static_cast<size_t>(info.st_size));
+      read(fd);
     }
     ::close(fd);
   }
-  ~Mapping() {
-    if (!view_.empty()) ::munmap(const_cast<char*>(view_.data()), view_.size());
-  }
-  Mapping(const Mapping&) = delete;
-  Mapping& operator=(const Mapping&) = delete;
 
   int error() const { return error_; }
-  std::string_view view() const { return view_; }
+  uint64_t unreadable() const { return unreadable_; }
+  std::string_view view() const { return text_; }
 
  private:
+  void read(int fd) {
+    constexpr size_t kSector = 4096;
+    for (size_t at = 0; at < text_.size();) {
+      const ssize_t size = g_read(fd, text_.data() + at, text_.size() - at, static_cast<off_t>(at));
+      if (size > 0) {
+        at += static_cast<size_t>(size);
+      } else if (size == 0) {
+        text_.resize(at);
+      } else if (errno == EIO) {
+        const size_t skipped = std::min(kSector - at % kSector, text_.size() - at);
+        unreadable_ += skipped;
+        at += skipped;
+      } else if (errno != EINTR) {
+        error_ = errno;
+        return;
+      }
+    }
+  }
+
   int error_ = 0;
-  std::string_view view_;
+  uint64_t unreadable_ = 0;
+  std::string text_;
 };
 
 uint64_t record_checksum(uint64_t seed, uint32_t payload_size, std::string_view covered,
@@ -176,6 +193,8 @@ Result<std::string> record_body(const WalRecord& record) {
   return body;
 }
 
+void set_segment_reader(ReadAt read) { g_read = read == nullptr ? &::pread : read; }
+
 std::string encode_segment_header(const SegmentId& id) {
   std::string out(kMagic, 8);
   put(out, kVersion);
@@ -198,13 +217,14 @@ std::string encode_record_header(const WalRecord& record, const SegmentId& id) {
 
 Result<SegmentScan> scan_segment(const std::string& path,
                                  const std::function<void(const WalRecord&)>& visit) {
-  const Mapping file(path);
+  const FileText file(path);
   if (file.error() != 0) {
     return Error{ErrorCode::kUnavailable,
                  "cannot read " + path + ": " + system_message(file.error())};
   }
   const std::string_view data = file.view();
   SegmentScan scan;
+  scan.unreadable_bytes = file.unreadable();
   if (data.size() < kSegmentHeaderSize || data.substr(0, 8) != std::string_view(kMagic, 8) ||
       get<uint64_t>(data.data() + 32) != XXH3_64bits(data.data(), 32)) {
     return Error{ErrorCode::kInvalid, path + " has no valid segment header"};

@@ -8,9 +8,12 @@
 //
 // Reading never trusts a length before its checksum holds. A damaged end (a crash while writing:
 // nothing there was acknowledged) is reported as `cut_bytes`; damage between good records (a bad
-// disk) is skipped and reported as `damaged_bytes`. Little-endian only, as the build asserts.
-// Threading: pure functions. Cost: read speed of the disk cache plus lz4 (about 2 GB/s out).
+// disk) is skipped and reported as `damaged_bytes`, and so is what the disk refuses to read.
+// Little-endian only, as the build asserts. Threading: pure functions. Cost: read speed of the disk
+// cache plus lz4 (about 2 GB/s out).
 #pragma once
+
+#include <sys/types.h>
 
 #include <cstdint>
 #include <functional>
@@ -67,14 +70,19 @@ struct SegmentScan {
   SegmentId id;
   uint64_t records = 0;
   uint64_t rows = 0;
-  uint64_t good_bytes = 0;     // up to here the file is worth keeping
-  uint64_t cut_bytes = 0;      // damaged end
-  uint64_t damaged_bytes = 0;  // damage between good records
+  uint64_t good_bytes = 0;        // up to here the file is worth keeping
+  uint64_t cut_bytes = 0;         // damaged end
+  uint64_t damaged_bytes = 0;     // damage between good records
+  uint64_t unreadable_bytes = 0;  // the disk gave an error; they count as damage or end too
 };
 
 // Calls `visit` for each good record in order. Errors: the file cannot be read, or its header is
 // not a segment's (kInvalid).
 Result<SegmentScan> scan_segment(const std::string& path,
                                  const std::function<void(const WalRecord&)>& visit);
+
+// Tests only: what segments are read with instead of pread, a disk with errors for example.
+using ReadAt = ssize_t (*)(int fd, void* buffer, size_t size, off_t offset);
+void set_segment_reader(ReadAt read);
 
 }  // namespace nuages::store

@@ -216,6 +216,97 @@ TEST_F(WalTest, ForeignFilesGoToQuarantineAndEmptyOnesGo) {
   EXPECT_EQ(files().at(0).filename(), "00000000000000000009.wal");
 }
 
+// A disk whose second sector of a file cannot be read.
+ssize_t read_with_a_bad_sector(int fd, void* buffer, size_t size, off_t offset) {
+  constexpr off_t kBad = 4096;
+  if (offset >= kBad && offset < 2 * kBad) {
+    errno = EIO;
+    return -1;
+  }
+  const auto room = offset < kBad ? static_cast<size_t>(kBad - offset) : size;
+  return ::pread(fd, buffer, std::min(size, room), offset);
+}
+
+TEST_F(WalTest, ASegmentTheDiskCannotReadIsSavedAroundTheBadPartAndKept) {
+  const std::string one = noise(2000);
+  {
+    auto wal = open();
+    for (int i = 0; i < 10; ++i) ASSERT_TRUE(append(*wal, std::to_string(i) + one).ok());
+    wal->seal();
+  }
+  set_segment_reader(&read_with_a_bad_sector);
+  auto wal = open();
+  EXPECT_EQ(replayed_.size(), 7U) << "three records touch the bad sector";
+  ASSERT_EQ(found_.size(), 1U);
+  EXPECT_EQ(found_[0].unreadable_bytes, 4096U);
+  EXPECT_EQ(wal->damaged_at_open(), 1U);
+  wal->remove(found_[0].id);
+  set_segment_reader(nullptr);
+  EXPECT_TRUE(files().empty());
+  EXPECT_EQ(read_file(options_.folder + "/quarantine/00000000000000000001.wal").size(), 20'610U);
+}
+
+TEST_F(WalTest, ASegmentThatCannotBeReadAtAllIsQuarantinedAndTheOthersAreReplayed) {
+  {
+    auto wal = open();
+    ASSERT_TRUE(append(*wal, "one").ok());
+    wal->seal();
+    ASSERT_TRUE(append(*wal, "two").ok());
+    wal->seal();
+  }
+  // A folder in place of the file: open() works and no byte can be read.
+  fs::remove(files()[0]);
+  fs::create_directory(options_.folder + "/00000000000000000001.wal");
+  auto wal = open();
+  EXPECT_EQ(replayed_, std::vector<std::string>{"two"});
+  EXPECT_EQ(wal->damaged_at_open(), 1U);
+  EXPECT_TRUE(fs::exists(options_.folder + "/quarantine/00000000000000000001.wal"));
+}
+
+TEST_F(WalTest, AHalfFinishedSplitIsFinishedOrForgottenAtTheNextStart) {
+  const std::vector<std::string> all{"a", "b", "c", "d", "e"};
+  const auto sorted = [this] {
+    std::sort(replayed_.begin(), replayed_.end());
+    return replayed_;
+  };
+  {
+    auto wal = open();
+    for (const std::string& body : all) ASSERT_TRUE(append(*wal, body).ok());
+    wal->seal();
+  }
+  const fs::path before = folder_ + "/before";
+  fs::copy(options_.folder, before);
+  {
+    auto wal = open();
+    auto halves = wal->split(found_[0].id);
+    ASSERT_TRUE(halves.ok()) << halves.error().message;
+    ASSERT_EQ(halves->size(), 2U);
+    EXPECT_EQ((*halves)[0].records + (*halves)[1].records, 5U);
+    EXPECT_EQ(wal->segments(), 2U);
+    EXPECT_EQ(wal->split({(*halves)[0].id.number + 100, 0}).error().code, ErrorCode::kUnavailable);
+  }
+  const std::vector<fs::path> halves = files();
+  ASSERT_EQ(halves.size(), 2U);
+  open();
+  EXPECT_EQ(sorted(), all);
+  // Every state that a crash can leave: made but not renamed; renamed; one half moved up; the old
+  // segment gone.
+  for (int state = 0; state < 4; ++state) {
+    const fs::path again = folder_ + "/state" + std::to_string(state);
+    fs::copy(before, again);
+    const fs::path folder = again / (state == 0 ? "split-1.tmp" : "split-1");
+    fs::create_directory(folder);
+    for (const fs::path& half : halves) fs::copy(half, folder / half.filename());
+    if (state >= 2) fs::rename(folder / halves[0].filename(), again / halves[0].filename());
+    if (state == 3) fs::remove(again / "00000000000000000001.wal");
+    options_.folder = again;
+    open();
+    EXPECT_EQ(sorted(), all) << "state " << state;
+    EXPECT_EQ(found_.size(), state == 0 ? 1U : 2U);
+    EXPECT_FALSE(fs::exists(folder));
+  }
+}
+
 TEST_F(WalTest, NumbersOfQuarantinedSegmentsAreNotUsedAgain) {
   const auto body_of = [](const fs::path& file) {
     std::string body;
