@@ -8,6 +8,7 @@ reads from the finished file which manylinux tag is true and the wheel gets that
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -37,6 +38,10 @@ def run(*command: str, **options: object) -> str:
         sys.stderr.write("\n".join(done.stdout.splitlines()[-60:]) + "\n")
         raise SystemExit(f"wheel.py: {' '.join(command[:4])} ... failed with exit code {done.returncode}")
     return str(done.stdout)
+
+
+# The build folder has another name each time; the debug information's idea of it is stripped anyway, so the cache may ignore it.
+os.environ.setdefault("CCACHE_NOHASHDIR", "1")
 
 
 def build_environment(python: str) -> Path:
