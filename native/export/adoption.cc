@@ -27,7 +27,7 @@ void Exporter::adopt() {
     OrphanScan scan = scan_orphans(config_.survival.directories, memory_.audience(), {});
     adoption_.places.assign(scan.mine.begin(), scan.mine.end());
     adoption_.recheck = scan.recheck;
-    adoption_.next_scan = steady_now() + Adoption::kScanInterval;
+    adoption_.next_scan = steady_now() + config_.survival.scan_interval_ms * uint64_t{1'000'000};
     if (queue_.pending() != 0) adoption_.idle_rechecks = 0;
     if (scan.removed_unsent != 0) {
       log(LogLevel::kWarning, "export",

@@ -19,7 +19,6 @@ namespace nuages::exporter {
 
 struct Adoption {
   static constexpr uint64_t kSecond = 1'000'000'000;
-  static constexpr uint64_t kScanInterval = 10 * kSecond;
   static constexpr uint64_t kRetryInterval = 30 * kSecond;
   static constexpr uint64_t kSendTimeout = 3 * kSecond;
   static constexpr int kIdleRechecks = 3;

@@ -30,7 +30,8 @@ namespace nuages::exporter {
 // process sends those that others left behind (export/orphan.h).
 struct Survival {
   bool enabled = false;
-  std::vector<std::string> directories;  // tried in this order; those not on tmpfs are refused
+  std::vector<std::string> directories = {};  // tried in this order; must be on tmpfs
+  uint32_t scan_interval_ms = 10'000;  // between two looks for others' files, while spans come
 };
 
 struct PipelineConfig {

@@ -3,11 +3,12 @@
 #include <string>
 #include <utility>
 
+#include "export/mask_profile.h"
+#include "export/tmpfs_file.h"
 #include "mask/redact.h"
 #include "python/client_config.h"
 #include "python/convert.h"
 #include "python/span_object.h"
-#include "sql/statement.h"
 
 namespace nuages::python {
 namespace {
@@ -24,6 +25,7 @@ PyObject* pipeline_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
                                        "max_outage_bytes",
                                        "max_request_bytes",
                                        "masking",
+                                       "survive_kill",
                                        nullptr};
   PyObject* client = nullptr;
   const char* masking = "off";
@@ -31,10 +33,11 @@ PyObject* pipeline_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
            export_timeout_ms = 30'000;
   unsigned long long max_queue_bytes = 4ULL << 20, max_outage_bytes = 8ULL << 20,
                      max_request_bytes = 3ULL << 20;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!|IKIIIKKs:Pipeline", const_cast<char**>(kNames),
-                                   &PyDict_Type, &client, &max_queue_size, &max_queue_bytes,
-                                   &max_batch_size, &schedule_delay_ms, &export_timeout_ms,
-                                   &max_outage_bytes, &max_request_bytes, &masking)) {
+  int survive_kill = 0;
+  if (!PyArg_ParseTupleAndKeywords(
+          args, kwargs, "O!|IKIIIKKsp:Pipeline", const_cast<char**>(kNames), &PyDict_Type, &client,
+          &max_queue_size, &max_queue_bytes, &max_batch_size, &schedule_delay_ms,
+          &export_timeout_ms, &max_outage_bytes, &max_request_bytes, &masking, &survive_kill)) {
     return nullptr;
   }
   try {
@@ -53,15 +56,11 @@ PyObject* pipeline_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
       PyErr_Format(PyExc_ValueError, "masking: %s is no profile", masking);
       return nullptr;
     }
-    if (rules->any()) {
-      config.mask = [rules = *rules](std::string_view text, std::string& out) {
-        return mask::redact(rules, text, out);
-      };
-      config.sql = [](std::string_view system, std::string_view text, std::string& out) {
-        out = sql::sanitize(text, sql::dialect_from_system(system));
-        return out != text;
-      };
-    }
+    config.mask_profile = exporter::MaskProfile::of(*rules, rules->any());
+    config.mask = config.mask_profile.text_filter();
+    config.sql = config.mask_profile.statement_filter();
+    config.survival.enabled = survive_kill != 0;
+    if (config.survival.enabled) config.survival.directories = exporter::tmpfs_directories();
     auto* state = static_cast<ModuleState*>(PyType_GetModuleState(type));
     if (!state) return nullptr;
     Ref object = Ref::take(type->tp_alloc(type, 0));
@@ -124,6 +123,9 @@ PyObject* pipeline_counters(PyObject* self, PyObject*) {
       {"queued", counters.queued},
       {"outage_spans", counters.outage_spans},
       {"outage_bytes", counters.outage_bytes},
+      {"adopted", counters.adopted},
+      {"adopted_lost", counters.adopted_lost},
+      {"kept", counters.kept},
   };
   Ref result = Ref::take(Py_BuildValue("{ss}", "last_error", counters.last_error.c_str()));
   for (const auto& [name, number] : numbers) {
