@@ -20,6 +20,8 @@ constexpr Kind kKinds[] = {
     {"view_seam", handle_view_seam},
     {"serializer", handle_serializer},
     {"cache", handle_cache},
+    {"redis_command", handle_redis_command},
+    {"redis_pipeline", handle_redis_pipeline},
     {"template_render", handle_template_render},
     {"template_body", handle_template_body},
     {"execute", handle_execute},
@@ -115,6 +117,9 @@ PyMethodDef functions[] = {
      "span_template(name, attributes, methods=None)"},
     {"enter_span", enter_span, METH_O, "enter_span(template): an open span or None."},
     {"leave_span", leave_span, METH_VARARGS, "leave_span(open, exception, share)"},
+    {"begin_redis", begin_redis, METH_VARARGS,
+     "begin_redis(client, words or None for a pipeline): an open call or None."},
+    {"end_redis", end_redis, METH_VARARGS, "end_redis(open, exception)"},
     {"start_task_span", start_task_span, METH_VARARGS,
      "start_task_span(name, relation, producer, attributes): relation is link, child or local."},
     {"begin_request", begin_request_span, METH_O,
@@ -155,6 +160,11 @@ constexpr Name kNames[] = {
     {&Hooks::n_response_hook, "response_hook"},
     {&Hooks::n_excluded, "excluded"},
     {&Hooks::n_cache_alias, "_nuages_alias"},
+    {&Hooks::n_redis, "nuages.redis"},
+    {&Hooks::n_connection_pool, "connection_pool"},
+    {&Hooks::n_connection_kwargs, "connection_kwargs"},
+    {&Hooks::n_command_stack, "command_stack"},
+    {&Hooks::n_args, "args"},
 };
 
 }  // namespace

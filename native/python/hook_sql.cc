@@ -1,21 +1,16 @@
 #include "python/hook_sql.h"
 
-#include <array>
 #include <functional>
+#include <vector>
 
-#include "base/clock.h"
 #include "python/context.h"
 #include "python/convert.h"
+#include "python/hook_leaf.h"
 #include "python/hook_span.h"
-#include "python/provider.h"
 #include "python/query_counter.h"
 
 namespace nuages::python {
 namespace {
-
-using trace::AttributeView;
-using trace::int_value;
-using trace::text_value;
 
 constexpr const char* kCapsuleName = "nuages.database";
 constexpr size_t kMaxStatementBytes = size_t{32} * 1024;
@@ -67,24 +62,7 @@ Ref read_info(Hooks& hooks, PyObject* connection, PyObject* settings) {
   return Ref::take(hand_over(std::move(info), kCapsuleName, destroy_info));
 }
 
-// Attributes of one query in a fixed array: at most 16.
-class Attributes {
- public:
-  void text(std::string_view key, std::string_view value) noexcept {
-    if (!value.empty()) put(key, text_value(value));
-  }
-  void number(std::string_view key, int64_t value) noexcept { put(key, int_value(value)); }
-  std::span<const AttributeView> views() const noexcept { return {items_.data(), size_}; }
-
- private:
-  void put(std::string_view key, const trace::ValueView& value) noexcept {
-    if (size_ < items_.size()) items_[size_++] = {key, value};
-  }
-  std::array<AttributeView, 16> items_;
-  size_t size_ = 0;
-};
-
-void add_database(Attributes& attributes, const DatabaseInfo& info) noexcept {
+void add_database(LeafAttributes& attributes, const DatabaseInfo& info) noexcept {
   attributes.text("db.system", info.system);
   attributes.text("db.name", info.name);
   attributes.text("db.user", info.user);
@@ -171,52 +149,6 @@ int64_t row_count(Hooks& hooks, PyObject* wrapper) noexcept {
   return rows;
 }
 
-// A query without a recording span of ours above it, or one that failed: a span object through the
-// ordinary way, so that samplers and processors see it and the exception is recorded as elsewhere.
-void record_as_span(Hooks& hooks, std::string_view name, std::span<const AttributeView> attributes,
-                    uint64_t start_ns, uint64_t end_ns, PyObject* exception) noexcept {
-  TracerObject* tracer = hook_tracer(hooks.module, hooks.n_db.get());
-  if (tracer == nullptr) return;
-  SpanSpec spec;
-  spec.name = name;
-  spec.kind = wire::SpanKind::kClient;
-  spec.attributes = attributes;
-  spec.start_ns = start_ns;
-  const Ref span = start_span(*tracer, spec);
-  if (!span) {
-    hook_failed(hooks, "recording a query");
-    return;
-  }
-  auto* object = reinterpret_cast<SpanObject*>(span.get());
-  if (object->span != nullptr) object->span->mark_sql_clean();
-  if (exception != nullptr) record_exception(object, exception, true, true);
-  end_span(object, end_ns);
-}
-
-void record(Hooks& hooks, const Parent& parent, std::string_view name,
-            std::span<const AttributeView> attributes, uint64_t start_ns, uint64_t end_ns,
-            PyObject* exception) noexcept {
-  if (parent.kind != ParentKind::kOurs || exception != nullptr) {
-    record_as_span(hooks, name, attributes, start_ns, end_ns, exception);
-    return;
-  }
-  TracerObject* tracer = hook_tracer(hooks.module, hooks.n_db.get());
-  if (tracer == nullptr) return;
-  trace::LeafOptions leaf;
-  leaf.name = name;
-  leaf.scope = tracer->scope;
-  leaf.kind = wire::SpanKind::kClient;
-  leaf.start_ns = start_ns;
-  leaf.end_ns = end_ns;
-  leaf.attributes = attributes;
-  leaf.sql_clean = true;
-  record_leaf(parent.span(), leaf);
-}
-
-uint64_t now(const Parent& parent) noexcept {
-  return parent.kind == ParentKind::kOurs ? parent.span()->span->local_root()->now() : wall_now();
-}
-
 // One statement: executes it and records the leaf. `batch` is the parameter list of executemany.
 PyObject* run_statement(HookFunction& hook, const HookCall& call, PyObject* sql, PyObject* batch,
                         bool procedure) {
@@ -230,9 +162,9 @@ PyObject* run_statement(HookFunction& hook, const HookCall& call, PyObject* sql,
   const DatabaseInfo* info = connection ? database_info(hooks, connection.get()) : nullptr;
   if (info == nullptr) return call_original(hook, call);
 
-  const uint64_t start_ns = now(parent);
+  const uint64_t start_ns = leaf_now(parent);
   PyObject* result = call_original(hook, call);
-  const uint64_t end_ns = now(parent);
+  const uint64_t end_ns = leaf_now(parent);
 
   SavedException saved;
   const Ref text_object = statement_text(sql, wrapper);
@@ -241,7 +173,7 @@ PyObject* run_statement(HookFunction& hook, const HookCall& call, PyObject* sql,
   const auto statement = procedure ? nullptr : hooks.statements.get(text.view(), info->dialect);
   const std::string call_label = procedure ? "CALL " + std::string(text.view()) : std::string();
 
-  Attributes attributes;
+  LeafAttributes attributes;
   std::string shortened;
   std::string_view label = call_label;
   add_database(attributes, *info);
@@ -279,7 +211,8 @@ PyObject* run_statement(HookFunction& hook, const HookCall& call, PyObject* sql,
     if (size > 1) attributes.number("db.operation.batch.size", size);
   }
   if (parent.kind != ParentKind::kSilent) {
-    record(hooks, parent, label, attributes.views(), start_ns, end_ns, saved.value());
+    record_call(hooks, parent,
+                {hooks.n_db.get(), label, attributes.views(), start_ns, end_ns, saved.value()});
   }
   if (statement != nullptr && !transaction_control(statement->operation)) {
     // A fingerprint of its own for each of a series: counted, never repeated.
@@ -348,17 +281,18 @@ PyObject* handle_transaction_end(HookFunction& hook, const HookCall& call) {
   const DatabaseInfo* info =
       open && open.get() != Py_None ? database_info(hooks, connection) : nullptr;
   if (info == nullptr) return call_original(hook, call);
-  const uint64_t start_ns = now(parent);
+  const uint64_t start_ns = leaf_now(parent);
   PyObject* result = call_original(hook, call);
-  const uint64_t end_ns = now(parent);
+  const uint64_t end_ns = leaf_now(parent);
   SavedException saved;
   const Utf8 word(hook.data);
-  Attributes attributes;
+  LeafAttributes attributes;
   add_database(attributes, *info);
   attributes.text("db.statement", word.view());
   attributes.text("db.operation", word.view());
   attributes.text("nuages.db.label", word.view());
-  record(hooks, parent, word.view(), attributes.views(), start_ns, end_ns, saved.value());
+  record_call(hooks, parent,
+              {hooks.n_db.get(), word.view(), attributes.views(), start_ns, end_ns, saved.value()});
   return result;
 }
 

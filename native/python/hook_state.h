@@ -37,9 +37,10 @@ struct Hooks : HookState {
   Ref n_django, n_db, n_rest, n_celery, n_name, n_method, n_db_attribute, n_cursor, n_rowcount,
       n_dict_database, n_dict_atomic, n_settings_dict, n_database_name, n_using, n_route,
       n_status_code, n_resource_closers, n_streaming, n_is_async, n_iterator, n_meta, n_scheme,
-      n_connection, n_request_hook, n_response_hook, n_excluded, n_cache_alias;
+      n_connection, n_request_hook, n_response_hook, n_excluded, n_cache_alias, n_redis,
+      n_connection_pool, n_connection_kwargs, n_command_stack, n_args;
 
-  Ref counters_var;  // ContextVar: tuple of the QueryCounters that are open
+  Ref counters_var;            // ContextVar: tuple of the QueryCounters that are open
   uint32_t open_counters = 0;  // in any Context
 
   sql::StatementCache statements;
@@ -119,6 +120,8 @@ PyObject* handle_view(HookFunction& hook, const HookCall& call);
 PyObject* handle_view_seam(HookFunction& hook, const HookCall& call);
 PyObject* handle_serializer(HookFunction& hook, const HookCall& call);
 PyObject* handle_cache(HookFunction& hook, const HookCall& call);
+PyObject* handle_redis_command(HookFunction& hook, const HookCall& call);
+PyObject* handle_redis_pipeline(HookFunction& hook, const HookCall& call);
 PyObject* handle_template_render(HookFunction& hook, const HookCall& call);
 PyObject* handle_template_body(HookFunction& hook, const HookCall& call);
 PyObject* handle_execute(HookFunction& hook, const HookCall& call);
@@ -140,6 +143,8 @@ bool add_stream_type(PyObject* module, Hooks& hooks) noexcept;
 PyObject* make_span_template(PyObject* module, PyObject* arguments);
 PyObject* enter_span(PyObject* module, PyObject* capsule);
 PyObject* leave_span(PyObject* module, PyObject* arguments);
+PyObject* begin_redis(PyObject* module, PyObject* arguments);
+PyObject* end_redis(PyObject* module, PyObject* arguments);
 PyObject* start_task_span(PyObject* module, PyObject* arguments);
 PyObject* begin_request_span(PyObject* module, PyObject* request);
 

@@ -295,7 +295,9 @@ class TestRestFramework:
         assert answer.server["name"] == "POST /api/books/"
         assert answer.tree(answer.named("BookViewSet.create")) == [
             "BookViewSet.create",
-            "  SELECT FROM auth_user WHERE username = ?",
+            "  drf.authentication",
+            "    SELECT FROM auth_user WHERE username = ?",
+            "  drf.permissions",
             "  serializer.is_valid",
             "    SELECT FROM catalog_author WHERE id = ?",
             "  serializer.save",

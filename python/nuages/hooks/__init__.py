@@ -24,8 +24,10 @@ NAMES = (
     "orm",
     "transaction",
     "template",
+    "drf",
     "serializer",
     "cache",
+    "redis",
     "command",
     "mail",
     "auth",
@@ -40,7 +42,9 @@ TRIGGERS = (
     "django.core.mail",
     "django.contrib.auth",
     "django.contrib.auth.models",
+    "redis",
     "rest_framework.serializers",
+    "rest_framework.generics",
     "celery.app",
 )
 

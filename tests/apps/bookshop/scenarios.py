@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 import pickle
 import sys
 
@@ -22,7 +23,10 @@ def _targets():
     from django.db.backends.utils import CursorWrapper
     from django.db.transaction import Atomic
     from django.template.base import Template
+    from redis import Redis
+    from redis.asyncio import Redis as AsyncRedis
     from rest_framework import serializers
+    from rest_framework.views import APIView
 
     cache.get("a cache of this thread")
     return {
@@ -51,6 +55,9 @@ def _targets():
         "mail": (EmailMessage, "send"),
         "login": (auth, "login"),
         "has_perm": (PermissionsMixin, "has_perm"),
+        "permissions": (APIView, "check_permissions"),
+        "redis": (Redis, "execute_command"),
+        "redis.asyncio": (AsyncRedis, "execute_command"),
         "apply_async": (Task, "apply_async"),
         "send_task": (Celery, "send_task"),
     }
@@ -60,6 +67,7 @@ def install_and_uninstall():
     """Names whose attribute is not the identical original after uninstall, or not replaced while installed."""
     from nuages import hooks
 
+    _targets()  # an import may install hooks
     hooks.uninstall_all()
     originals = {name: vars(owner)[attribute] for name, (owner, attribute) in _targets().items()}
     installed = hooks.install_all()
@@ -653,3 +661,91 @@ def counted():
         "text": str(flagged[0]),
         "outer": reports[0].potential_n_plus_one,
     }
+
+
+def _redis_server():
+    from urllib.parse import urlsplit
+
+    url = os.environ["BOOKSHOP_REDIS"]
+    return url, urlsplit(url).port
+
+
+def redis_commands():
+    """Commands, an error, a pipeline and a transaction with WATCH; then a command outside of any span."""
+    from opentelemetry import trace
+    from redis import Redis, ResponseError
+
+    client = Redis.from_url(_redis_server()[0])
+    with trace.get_tracer("test").start_as_current_span("outer"):
+        client.set("name:ann@example.com", "secret value", ex=60)
+        value = client.get("name:ann@example.com")
+        try:
+            client.incr("name:ann@example.com")
+        except ResponseError as error:
+            failed = str(error)
+        with client.pipeline() as pipeline:
+            pipeline.set("a", "secret value").expire("a", 9).get("a")
+            results = pipeline.execute()
+        with client.pipeline() as pipeline:
+            pipeline.watch("a")
+            pipeline.multi()
+            pipeline.delete("a")
+            pipeline.execute()
+        client.config_get("maxmemory")
+    client.ping()
+    return [value.decode(), failed, [str(result) for result in results]]
+
+
+def redis_asyncio():
+    from opentelemetry import trace
+    from redis.asyncio import Redis
+
+    async def work():
+        client = Redis.from_url(_redis_server()[0])
+        with trace.get_tracer("test").start_as_current_span("outer"):
+            await asyncio.gather(client.set("b", 1), client.get("c"))
+            async with client.pipeline() as pipeline:
+                await pipeline.get("b").delete("b").execute()
+        await client.aclose()
+        return inspect.iscoroutinefunction(Redis.execute_command)
+
+    return asyncio.run(work())
+
+
+def redis_cache():
+    from django.core.cache.backends.redis import RedisCache
+    from nuages.hooks import cache as cache_hook
+    from opentelemetry import trace
+
+    cache = RedisCache(_redis_server()[0], {})
+    cache_hook.adopt("shared", cache)
+    with trace.get_tracer("test").start_as_current_span("outer"):
+        cache.set("stock", 5)
+        return cache.get("stock")
+
+
+def redis_away():
+    from opentelemetry import trace
+    from redis import ConnectionError, Redis
+
+    with trace.get_tracer("test").start_as_current_span("outer"):
+        try:
+            Redis(port=1, socket_timeout=5).get("x")
+        except ConnectionError as error:
+            return type(error).__name__
+
+
+def redis_broker():
+    """A task sent over a Redis broker: its publishing is one span."""
+    from celery import Celery
+    from opentelemetry import trace
+
+    app = Celery("shop", broker=_redis_server()[0], set_as_current=False)
+
+    @app.task(name="shop.restock")
+    def restock():
+        pass
+
+    with trace.get_tracer("test").start_as_current_span("outer"):
+        restock.delay()
+    app.close()
