@@ -6,6 +6,9 @@
 // from the working directory), data/ (the engine's) and lock. One open store per process (the
 // engine refuses a second path) and one process per folder (we hold the lock).
 //
+// insert() is exact over crashes and power cuts: store/insert_journal.h. Data of an older version
+// is brought forward by open().
+//
 // One writer connection and a pool of readers; a connection runs one statement at a time, so
 // callers wait for a free one. insert() returns after the parts are on disk (fsync). Statements are
 // bounded in memory and time; after an error the connection is replaced, so the next one is clean.
@@ -21,6 +24,7 @@
 #include <vector>
 
 #include "store/chdb_library.h"
+#include "store/insert_journal.h"
 #include "store/store.h"
 
 namespace nuages::store {
@@ -67,7 +71,15 @@ class ChdbStore final : public Store {
                           const Parameters& parameters, std::string_view format);
   Status stream_from(ChdbConnection connection, std::string_view sql, const Parameters& parameters,
                      const std::function<bool(std::string_view)>& sink);
+  Status migrate(uint32_t version);
   Status insert_one(const std::string& sql, const std::string& data);
+  Status run_on_writer(const std::string& sql);
+  Status insert_all(const SpanBlock& block, std::string_view token);
+  // Of the attempt the journal calls current.
+  Result<CommittedParts> committed_parts();
+  Result<std::map<std::string, int64_t>> block_numbers();
+  Status complete(const SpanBlock& block, const CommittedParts& committed);
+  Status switch_views(const char* verb);
 
   const ChdbLibrary* library_;
   std::string folder_;
@@ -75,6 +87,9 @@ class ChdbStore final : public Store {
   std::vector<std::string> writer_arguments_, reader_arguments_;
   ChdbConnection* writer_ = nullptr;
   std::mutex writer_mutex_;
+  std::unique_ptr<InsertJournal> journal_;  // with the writer's mutex, like the two below
+  bool current_done_ = false;               // the journal's current attempt succeeded
+  bool views_detached_ = false;
   std::vector<ChdbConnection*> free_readers_;  // the others are lent out
   std::mutex readers_mutex_;
   std::condition_variable reader_free_;

@@ -16,7 +16,7 @@ constexpr const char* kDurable =
     " SETTINGS fsync_after_insert = 1, fsync_part_directory = 1,"
     " non_replicated_deduplication_window = 10000";
 
-constexpr const char* kSpans = R"(CREATE TABLE IF NOT EXISTS nuages.spans (
+constexpr const char* kSpanTable = R"(
   trace_id FixedString(16) CODEC(ZSTD(1)),
   span_id UInt64 CODEC(NONE),
   parent_id UInt64 CODEC(ZSTD(1)),
@@ -56,11 +56,14 @@ constexpr const char* kSpans = R"(CREATE TABLE IF NOT EXISTS nuages.spans (
   links String CODEC(ZSTD(1)),
   link_trace_id Array(FixedString(16)) CODEC(ZSTD(1)),
   link_span_id Array(UInt64) CODEC(ZSTD(1)),
-  extra String CODEC(ZSTD(1)),
+  extra String CODEC(ZSTD(1)))";
+
+constexpr const char* kSpanEngine = R"(,
   INDEX attribute_lines splitByChar('\n', attributes) TYPE bloom_filter(0.01) GRANULARITY 4
 ) ENGINE = MergeTree PARTITION BY toYYYYMMDD(received)
   ORDER BY (toStartOfMinute(ts), trace_id, ts))";
 
+// The select names its columns in the order of `columns`, and reads from "nuages.spans AS spans".
 struct View {
   const char* name;
   const char* columns;
@@ -80,7 +83,7 @@ constexpr View kViews[] = {
      "MergeTree PARTITION BY toYYYYMMDD(received) ORDER BY (service, toStartOfMinute(ts), ts)",
      R"(SELECT trace_id, span_id, ts, duration, received, kind, status, service, environment, name,
   http_method, http_route, http_status, task, query_count, n_plus_one, max_repetitions
-  FROM nuages.spans WHERE entry = 1)",
+  FROM nuages.spans AS spans WHERE entry = 1)",
      ""},
     {"trace_ix",
      R"(trace_id FixedString(16) CODEC(NONE), minute DateTime('UTC') CODEC(Delta(4), ZSTD(1)),
@@ -97,7 +100,7 @@ constexpr View kViews[] = {
      "MergeTree PARTITION BY toYYYYMMDD(received) ORDER BY to_trace_id",
      R"(SELECT to_trace_id, to_span_id, trace_id AS from_trace_id, span_id AS from_span_id,
   ts AS from_ts, received
-  FROM nuages.spans ARRAY JOIN link_trace_id AS to_trace_id, link_span_id AS to_span_id)",
+  FROM nuages.spans AS spans ARRAY JOIN link_trace_id AS to_trace_id, link_span_id AS to_span_id)",
      ", index_granularity = 1024"},
     {"n_plus_one",
      R"(trace_id FixedString(16) CODEC(NONE), span_id UInt64 CODEC(NONE),
@@ -107,7 +110,32 @@ constexpr View kViews[] = {
   max_repetitions UInt32, events String CODEC(ZSTD(1)))",
      "MergeTree PARTITION BY toYYYYMMDD(received) ORDER BY (service, ts)",
      R"(SELECT trace_id, span_id, ts, duration, received, service, name, http_route, query_count,
-  max_repetitions, events FROM nuages.spans WHERE n_plus_one = 1)",
+  max_repetitions, events FROM nuages.spans AS spans WHERE n_plus_one = 1)",
+     ""},
+    {"services",
+     R"(service LowCardinality(String), received Date, span_count SimpleAggregateFunction(sum, UInt64),
+  entry_count SimpleAggregateFunction(sum, UInt64), error_count SimpleAggregateFunction(sum, UInt64),
+  last_seen SimpleAggregateFunction(max, DateTime64(9, 'UTC')))",
+     "AggregatingMergeTree PARTITION BY toYYYYMMDD(received) ORDER BY (service, received)",
+     R"(SELECT service, toDate(spans.received) AS received, count() AS span_count,
+  countIf(entry = 1) AS entry_count, countIf(status = 2) AS error_count, max(ts) AS last_seen
+  FROM nuages.spans AS spans GROUP BY service, received)",
+     ""},
+    {"red",
+     R"(service LowCardinality(String), minute DateTime('UTC') CODEC(Delta(4), ZSTD(1)),
+  http_route LowCardinality(String), name LowCardinality(String), kind UInt8,
+  http_method LowCardinality(String), environment LowCardinality(String), bucket UInt16,
+  received Date, count UInt64 CODEC(T64, ZSTD(1)), errors UInt64 CODEC(T64, ZSTD(1)),
+  duration UInt64 CODEC(T64, ZSTD(1)))",
+     "SummingMergeTree((count, errors, duration)) PARTITION BY toYYYYMMDD(received)"
+     " ORDER BY (service, minute, http_route, name, kind, http_method, environment, bucket,"
+     " received)",
+     R"(SELECT service, toStartOfMinute(ts) AS minute, http_route, name, kind, http_method,
+  environment, toUInt16(if(spans.duration = 0, 0, floor(8 * log2(spans.duration)))) AS bucket,
+  toDate(spans.received) AS received, count() AS count, countIf(status = 2) AS errors,
+  sum(spans.duration) AS duration
+  FROM nuages.spans AS spans WHERE entry = 1
+  GROUP BY service, minute, http_route, name, kind, http_method, environment, bucket, received)",
      ""},
 };
 
@@ -136,6 +164,13 @@ size_t count_columns(std::string_view list) {
 
 std::string insert_into(std::string_view table, std::string_view columns) {
   return std::string("INSERT INTO nuages.").append(table).append(" (").append(columns).append(")");
+}
+
+std::string select_from(const View& view, std::string_view table) {
+  constexpr std::string_view kFrom = "FROM nuages.spans";
+  std::string select = view.select;
+  const size_t at = select.find(kFrom);
+  return select.replace(at, kFrom.size(), "FROM nuages." + std::string(table));
 }
 
 std::string span_data(const SpanBlock& block) {
@@ -230,7 +265,8 @@ std::vector<std::string> create_statements() {
   std::vector<std::string> statements{
       std::string("CREATE DATABASE IF NOT EXISTS ") + kDatabase,
       kSchemaTable,
-      std::string(kSpans) + kDurable,
+      std::string("CREATE TABLE IF NOT EXISTS nuages.spans (") + kSpanTable + kSpanEngine +
+          kDurable,
       std::string(kResources) + kDurable,
       std::string(kSqlText) + kDurable,
   };
@@ -242,6 +278,42 @@ std::vector<std::string> create_statements() {
                                      name, name, view.select));
   }
   return statements;
+}
+
+std::vector<std::string> migration(uint32_t from) {
+  if (from != 1) return {};
+  std::vector<std::string> statements;
+  for (const View& view : kViews) {  // new in version 2: nothing fills them before this is done
+    const std::string_view name = view.name;
+    if (name != "services" && name != "red") continue;
+    statements.push_back(fmt::format("TRUNCATE TABLE nuages.{}", name));
+    statements.push_back(fmt::format("INSERT INTO nuages.{} {}", name, view.select));
+  }
+  return statements;
+}
+
+std::vector<std::string> derived_tables() {
+  std::vector<std::string> names;
+  for (const View& view : kViews) names.emplace_back(view.name);
+  return names;
+}
+
+std::string create_replay_table() {
+  return fmt::format("CREATE TABLE nuages.{} ({}) ENGINE = MergeTree ORDER BY tuple()",
+                     kReplayTable, kSpanTable);
+}
+
+std::string fill_from_replay(const std::string& table, const std::string& days) {
+  std::string select = fmt::format("SELECT * FROM nuages.{}", kReplayTable);
+  for (const View& view : kViews) {
+    if (table == view.name) select = select_from(view, kReplayTable);
+  }
+  return fmt::format("INSERT INTO nuages.{} SELECT * FROM ({}) WHERE toYYYYMMDD(received) IN ({})",
+                     table, select, days);
+}
+
+Insert replay_insert(const SpanBlock& block) {
+  return {insert_into(kReplayTable, kSpanColumns), span_data(block), false};
 }
 
 std::vector<Insert> inserts_for(const SpanBlock& block) {
