@@ -204,12 +204,9 @@ bool Exporter::force_flush(uint64_t deadline_ns) noexcept {
   return wait_locked(lock, deadline_ns, target) && counters_.failed == failed;
 }
 
-bool Exporter::shutdown(uint64_t deadline_ns) noexcept {
-  std::unique_lock lock(mutex_);
-  if (shut_down_) return shutdown_answer_;
+uint64_t Exporter::begin_shutdown_locked(uint64_t deadline_ns) noexcept {
   closed_.store(true, std::memory_order_relaxed);
   const uint64_t target = queue_.head();
-  const uint64_t failed = counters_.failed;
   flush_target_ = std::max(flush_target_, target);
   shutdown_deadline_ = deadline_ns;
   if (counters_.exported == 0) retry_until_ = steady_now() + kHopelessRetries;
@@ -218,19 +215,41 @@ bool Exporter::shutdown(uint64_t deadline_ns) noexcept {
   if (done_position_ < target) start_thread_locked();
   shut_down_ = true;
   control_changed_locked();
+  return target;
+}
+
+void Exporter::stop_thread_locked(std::unique_lock<std::mutex>& lock) noexcept {
+  if (!alive_) return;
+  stopping_ = true;
+  if (client_) client_->interrupt();
+  control_changed_locked();
+  changed_.wait_until(lock, time_point(steady_now() + kStopGrace), [&] { return !alive_; });
+}
+
+bool Exporter::shutdown(uint64_t deadline_ns) noexcept {
+  std::unique_lock lock(mutex_);
+  if (shut_down_) return shutdown_answer_;
+  const uint64_t failed = counters_.failed;
+  const uint64_t target = begin_shutdown_locked(deadline_ns);
   changed_.wait_until(lock, time_point(deadline_ns), [&] { return !alive_; });
   shutdown_answer_ = done_position_ >= target && counters_.failed == failed;
-  if (alive_) {
-    stopping_ = true;
-    if (client_) client_->interrupt();
-    control_changed_locked();
-    changed_.wait_until(lock, time_point(steady_now() + kStopGrace), [&] { return !alive_; });
-  }
+  stop_thread_locked(lock);
   if (!alive_) {
     give_up_rest_locked();
     report_losses(true);
   }
   return shutdown_answer_;
+}
+
+void Exporter::drain_for_exit(uint64_t deadline_ns, const timespec& lock_deadline) noexcept {
+  if (pthread_mutex_timedlock(mutex_.native_handle(), &lock_deadline) != 0) return;
+  std::unique_lock lock(mutex_, std::adopt_lock);
+  if (shut_down_ || (!alive_ && queue_.pending() == 0)) return;
+  begin_shutdown_locked(deadline_ns);
+  changed_.wait_until(lock, time_point(deadline_ns), [&] { return !alive_; });
+  stop_thread_locked(lock);
+  // Nobody would read a report, and it would allocate. With something left the files stay.
+  if (!alive_ && queue_.pending() == 0 && !backlog()) give_up_rest_locked();
 }
 
 // The thread has ended for good. What is left goes with the files, or stays in them for the next

@@ -54,7 +54,9 @@ class Exporter : public std::enable_shared_from_this<Exporter> {
   void lock_for_fork() noexcept;
   void unlock_after_fork() noexcept;
   void reset_in_child() noexcept;
-  void hold_for_exit(const timespec& deadline) noexcept;  // CLOCK_REALTIME
+  // As shutdown(), on a thread that may hold any lock: gives up at lock_deadline. CLOCK_REALTIME.
+  void drain_for_exit(uint64_t deadline_ns, const timespec& lock_deadline) noexcept;
+  void hold_for_exit(const timespec& deadline) noexcept;
   void destroy_client() noexcept { client_.reset(); }
   void leak_client() noexcept { [[maybe_unused]] net::OtlpClient* leaked = client_.release(); }
 
@@ -66,6 +68,8 @@ class Exporter : public std::enable_shared_from_this<Exporter> {
   void start_thread_locked() noexcept;
   void control_changed_locked() noexcept;
   bool wait_locked(std::unique_lock<std::mutex>& lock, uint64_t deadline_ns, uint64_t position);
+  uint64_t begin_shutdown_locked(uint64_t deadline_ns) noexcept;  // how far to drain
+  void stop_thread_locked(std::unique_lock<std::mutex>& lock) noexcept;
   void give_up_rest_locked() noexcept;
   void copy_scopes() noexcept;
   void copy_scopes_locked() noexcept;  // scopes_mutex_ is held here and below

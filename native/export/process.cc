@@ -10,6 +10,7 @@
 #include <mutex>
 #include <vector>
 
+#include "base/clock.h"
 #include "export/exporter.h"
 
 namespace nuages::exporter {
@@ -18,6 +19,8 @@ namespace {
 // A thread reaches its safe point within microseconds unless libcurl computes (a TLS handshake);
 // the exit of the process does not wait longer than this for it.
 constexpr time_t kExitGraceSeconds = 1;
+
+std::atomic<uint32_t> exit_timeout_ms{5000};
 
 timespec exit_deadline() {
   timespec deadline{};
@@ -35,7 +38,10 @@ struct Registry {
   std::atomic<bool> exiting{false};
   pthread_t exiting_thread{};
 
-  Registry() { pthread_atfork(&prepare, &parent, &child); }
+  Registry() {
+    pthread_atfork(&prepare, &parent, &child);
+    std::atexit(&at_exit);  // should libcurl never be initialised before the exit
+  }
 
   static Registry& instance() {
     static Registry* const registry = new Registry;
@@ -70,12 +76,22 @@ struct Registry {
     r.mutex.unlock();
   }
 
-  // No lock taken here is ever given back.
+  // The lock of the registry and those that hold_for_exit() takes are never given back.
   static void at_exit() {
     Registry& r = instance();
+    if (r.after_exit()) return;
+    const timespec deadline = exit_deadline();
+    if (pthread_mutex_timedlock(r.mutex.native_handle(), &deadline) != 0) return;
+    const uint64_t drained =
+        steady_now() + uint64_t{exit_timeout_ms.load(std::memory_order_relaxed)} * 1'000'000;
+    for (Exporter* each : r.exporters) each->drain_for_exit(drained, deadline);
+    r.hold();
+  }
+
+  void hold() {
+    Registry& r = *this;
     const timespec deadline = exit_deadline();
     r.exiting_thread = pthread_self();
-    if (pthread_mutex_timedlock(r.mutex.native_handle(), &deadline) != 0) return;
     r.exiting.store(true, std::memory_order_release);
     for (Exporter* each : r.exporters) each->hold_for_exit(deadline);
     if (pthread_mutex_timedlock(r.ended_mutex.native_handle(), &deadline) != 0) return;
@@ -138,6 +154,10 @@ bool start_exporter_thread(std::shared_ptr<Exporter> exporter) {
   if (!started) return false;
   argument.release();  // NOLINT(bugprone-unused-return-value): the thread owns it now
   return true;
+}
+
+void set_exit_timeout(uint32_t milliseconds) {
+  exit_timeout_ms.store(milliseconds, std::memory_order_relaxed);
 }
 
 void register_exit_handler() {

@@ -2,6 +2,7 @@
 #include <new>
 
 #include "base/log.h"
+#include "export/process.h"
 #include "python/client_config.h"
 #include "python/context.h"
 #include "python/logs.h"
@@ -153,6 +154,13 @@ PyObject* py_set_log_level(PyObject*, PyObject* level) {
   Py_RETURN_NONE;
 }
 
+PyObject* py_set_exit_timeout(PyObject*, PyObject* milliseconds) {
+  const unsigned long number = PyLong_AsUnsignedLongMask(milliseconds);
+  if (PyErr_Occurred()) return nullptr;
+  exporter::set_exit_timeout(static_cast<uint32_t>(number));
+  Py_RETURN_NONE;
+}
+
 PyMethodDef kFunctions[] = {
     {"configure", method(configure), METH_VARARGS | METH_KEYWORDS,
      "Hands over the Python side; nuages.sdk.trace calls it once."},
@@ -165,6 +173,8 @@ PyMethodDef kFunctions[] = {
      "(url, tls, host, port, unix_socket, warning) of a client's settings; or ValueError."},
     {"take_logs", take_logs, METH_NOARGS, "[(level, component, message)] of waiting native lines."},
     {"set_log_level", py_set_log_level, METH_O, "0 debug, 1 info, 2 warning, 3 error."},
+    {"set_exit_timeout", py_set_exit_timeout, METH_O,
+     "Milliseconds that exit() may wait for delivery when nobody has shut the pipelines down."},
     {}};
 
 int execute(PyObject* module) {

@@ -7,16 +7,18 @@ Ways a process ends that must not lose spans: interpreter exit (gunicorn's and u
 from __future__ import annotations
 
 import atexit
+import functools
 import logging
 import os
 import sys
+import threading
 import time
 import weakref
 from collections.abc import Iterable, Sequence
 from types import ModuleType
 from typing import Any, Optional
 
-from nuages import _import, _native_side, settings
+from nuages import _import, _native, _native_side, settings
 
 logger = logging.getLogger("nuages")
 
@@ -40,12 +42,15 @@ def register(provider: Any) -> None:
     if _started:
         return
     _started = True
+    _native.set_exit_timeout(int(settings.get("shutdown_timeout") * 1000))
     atexit.register(at_exit)
     if hasattr(os, "register_at_fork"):
-        os.register_at_fork(before=_before_fork, after_in_parent=_after_fork)
+        os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)
     finder = _import.finder()
     finder.watch("multiprocessing.util", _watch_multiprocessing)
     finder.watch("celery.signals", _watch_celery)
+    finder.watch("uvicorn.server", _watch_uvicorn)
+    _hook_uwsgi(finder)
 
 
 def at_exit() -> None:
@@ -53,11 +58,13 @@ def at_exit() -> None:
 
 
 def _exit_budget() -> float:
-    """What is left of the one deadline for leaving this process, however many of its ways out call us."""
+    """What is left of the one deadline for leaving this process, however many of its ways out call us. A process that is still there
+    long after the deadline did not leave that time."""
     global _exit_deadline
     now = time.monotonic()
-    if _exit_deadline is None or _exit_deadline[0] != os.getpid():
-        _exit_deadline = (os.getpid(), now + settings.get("shutdown_timeout"))
+    timeout = settings.get("shutdown_timeout")
+    if _exit_deadline is None or _exit_deadline[0] != os.getpid() or now > _exit_deadline[1] + timeout:
+        _exit_deadline = (os.getpid(), now + timeout)
     return max(0.0, _exit_deadline[1] - now)
 
 
@@ -121,8 +128,32 @@ def _guarded(call: Any) -> None:
         logger.exception("nuages could not flush completely")
 
 
+class _ThreadEnd:
+    """Goes away with the thread whose thread-local storage holds it."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+
+    def __del__(self) -> None:
+        if self._pid == os.getpid():
+            _guarded(_last_thread_ends)
+
+
+_forking = threading.local()
+
+
+def _last_thread_ends() -> None:
+    """The child of a fork from another thread than the main one lives as long as that thread and ends without Python's exit handlers. Our
+    thread must not keep it alive: everything out, then stop (a later span starts the thread again)."""
+    flush_process()
+    for provider in list(_providers):
+        for pipeline in provider._pipelines:
+            pipeline.pause(int(_exit_budget() * 1000))
+
+
 def _before_fork() -> None:
     """From 3.12 on Python warns about fork() with a second thread, native ones included; ours stops and starts again by itself."""
+    _forking.in_main = threading.current_thread() is threading.main_thread()
     if sys.version_info < (3, 12):
         return
     for provider in list(_providers):
@@ -139,6 +170,11 @@ def _after_fork() -> None:
             pipeline.resume()
 
 
+def _after_fork_in_child() -> None:
+    if not getattr(_forking, "in_main", True):
+        _forking.end = _ThreadEnd(os.getpid())
+
+
 def _watch_multiprocessing(module: ModuleType) -> None:
     def in_child(_: Any = None) -> None:
         module.Finalize(None, flush_process, exitpriority=-100)
@@ -150,3 +186,42 @@ def _watch_multiprocessing(module: ModuleType) -> None:
 
 def _watch_celery(module: ModuleType) -> None:
     module.worker_process_shutdown.connect(flush_process, weak=False, dispatch_uid="nuages.flush")
+
+
+def _watch_uvicorn(module: ModuleType) -> None:
+    """After its graceful stop uvicorn raises the signal that asked for it again, whose default action ends the process on the spot."""
+    original = module.Server.shutdown
+
+    @functools.wraps(original)
+    async def shutdown(self: Any, *args: Any, **kwargs: Any) -> None:
+        try:
+            await original(self, *args, **kwargs)
+        finally:
+            if getattr(self, "_captured_signals", None):
+                flush_process()
+
+    module.Server.shutdown = shutdown
+
+
+def _hook_uwsgi(finder: Any) -> None:
+    """uWSGI forks in C without telling Python, but for a hook of its own; uwsgidecorators overwrites that hook and has a list instead."""
+    uwsgi: Any = sys.modules.get("uwsgi")  # exists only inside of it
+    if uwsgi is None:
+        return
+    before = getattr(uwsgi, "post_fork_hook", None)
+
+    def post_fork_hook() -> None:
+        if before is not None:
+            before()
+        _process_changed()
+
+    uwsgi.post_fork_hook = post_fork_hook
+    finder.watch("uwsgidecorators", lambda module: module.postfork_chain.append(_process_changed))
+
+
+def _process_changed() -> None:
+    """The resource names the process; the SDK asks its detectors again after a fork that Python sees."""
+    for provider in list(_providers):
+        detect = getattr(provider, "_handle_fork", None)
+        if detect is not None:
+            _guarded(detect)
