@@ -116,9 +116,9 @@ PyObject* handle_cache(HookFunction& hook, const HookCall& call) {
   if (const char* dot = std::strrchr(backend, '.')) backend = dot + 1;
   attributes.push_back({"cache.backend", text_value(backend)});
   const Ref alias_object = attribute_of(self, hooks.n_cache_alias.get());
-  const Utf8 alias(alias_object && PyUnicode_Check(alias_object.get()) ? alias_object.get()
-                                                                       : Py_None);
-  if (!alias.view().empty()) attributes.push_back({"cache.alias", text_value(alias.view())});
+  const bool named = alias_object && PyUnicode_Check(alias_object.get());
+  const Utf8 alias(named ? alias_object.get() : Py_None);
+  if (named) attributes.push_back({"cache.alias", text_value(alias.view())});
   PyObject* first = call.positional(1);
   if (first == nullptr && what.keys == Keys::kOne) first = call.argument(1, "key");
   if (first == nullptr && what.keys == Keys::kMany) {

@@ -165,6 +165,7 @@ constexpr Name kNames[] = {
     {&Hooks::n_connection_kwargs, "connection_kwargs"},
     {&Hooks::n_command_stack, "command_stack"},
     {&Hooks::n_args, "args"},
+    {&Hooks::n_parameters, "parameters"},
 };
 
 }  // namespace

@@ -149,9 +149,20 @@ int64_t row_count(Hooks& hooks, PyObject* wrapper) noexcept {
   return rows;
 }
 
+// What of the bound parameters is to be shown; empty unless NUAGES_CAPTURE_PARAMETERS is on.
+Ref shown_parameters(Hooks& hooks, PyObject* parameters) noexcept {
+  PyObject* show = item_of(hooks.options.get(), hooks.n_parameters.get());
+  if (show == nullptr || show == Py_None || parameters == nullptr || parameters == Py_None) {
+    return {};
+  }
+  Ref text = Ref::take(call_python(PyObject_CallOneArg, show, parameters));
+  if (!text) hook_failed(hooks, "showing the parameters of a query");
+  return text && PyUnicode_Check(text.get()) ? std::move(text) : Ref();
+}
+
 // One statement: executes it and records the leaf. `batch` is the parameter list of executemany.
-PyObject* run_statement(HookFunction& hook, const HookCall& call, PyObject* sql, PyObject* batch,
-                        bool procedure) {
+PyObject* run_statement(HookFunction& hook, const HookCall& call, PyObject* sql,
+                        PyObject* parameters, PyObject* batch, bool procedure) {
   Hooks& hooks = *hook.hooks;
   PyObject* wrapper = call.positional(0);
   if (wrapper == nullptr || sql == nullptr) return call_original(hook, call);
@@ -210,6 +221,9 @@ PyObject* run_statement(HookFunction& hook, const HookCall& call, PyObject* sql,
     if (size < 0) PyErr_Clear();  // an iterator
     if (size > 1) attributes.number("db.operation.batch.size", size);
   }
+  const Ref parameter_text = shown_parameters(hooks, parameters);
+  const Utf8 parameters_shown(parameter_text ? parameter_text.get() : Py_None);
+  if (parameter_text) attributes.text("db.statement.parameters", parameters_shown.view());
   if (parent.kind != ParentKind::kSilent) {
     record_call(hooks, parent,
                 {hooks.n_db.get(), label, attributes.views(), start_ns, end_ns, saved.value()});
@@ -257,15 +271,18 @@ const DatabaseInfo* database_info(Hooks& hooks, PyObject* connection) noexcept {
 }
 
 PyObject* handle_execute(HookFunction& hook, const HookCall& call) {
-  return run_statement(hook, call, call.argument(1, "sql"), nullptr, false);
+  return run_statement(hook, call, call.argument(1, "sql"), call.argument(2, "params"), nullptr,
+                       false);
 }
 
 PyObject* handle_executemany(HookFunction& hook, const HookCall& call) {
-  return run_statement(hook, call, call.argument(1, "sql"), call.argument(2, "param_list"), false);
+  PyObject* batch = call.argument(2, "param_list");
+  return run_statement(hook, call, call.argument(1, "sql"), batch, batch, false);
 }
 
 PyObject* handle_callproc(HookFunction& hook, const HookCall& call) {
-  return run_statement(hook, call, call.argument(1, "procname"), nullptr, true);
+  return run_statement(hook, call, call.argument(1, "procname"), call.argument(2, "params"),
+                       nullptr, true);
 }
 
 // BaseDatabaseWrapper._commit and ._rollback; data is the word.

@@ -174,3 +174,24 @@ class TestRepeatedQueries:
     def test_no_false_alarm(self, shop, kind):
         server = shop.scenario("loop_in_span", kind=kind).server
         assert "db.potential_n_plus_one" not in server["attributes"]
+
+
+class TestParameters:
+    def shown(self, shop, **arguments):
+        spans = shop.scenario("parameters", **arguments).of_kind("CLIENT")
+        return [span["attributes"].get("db.statement.parameters") for span in spans]
+
+    def test_off_by_default(self, shop):
+        assert self.shown(shop, switch=False) == [None] * 4
+
+    def test_shown_bounded_and_masked(self, shop):
+        assert self.shown(shop) == [
+            "('***@***.**', 7, <3 bytes>)",
+            "('" + "x" * 99 + "...)",
+            "((0, 1), (0, 2))",
+            None,
+        ]
+
+    @pytest.mark.parametrize("profile", ["gdpr", "hipaa"])
+    def test_profiles_that_forbid_them(self, shop, profile):
+        assert self.shown(shop, masking=profile) == [None] * 4

@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import FrameType
 from typing import Any, Callable, Optional
 
@@ -24,8 +24,8 @@ logger = logging.getLogger("nuages")
 
 hook = _native.hook
 
-# Read by the native request hook at each request, so changes take effect at once.
-request_options: dict[str, Any] = {"request_hook": None, "response_hook": None, "excluded": None}
+# Read by the native hooks at each request and query, so changes take effect at once.
+request_options: dict[str, Any] = {"request_hook": None, "response_hook": None, "excluded": None, "parameters": None}
 
 _said: set[str] = set()
 
@@ -207,8 +207,34 @@ class UrlFilter:
         return any(pattern.search(path) or pattern.search(url) for pattern in self.patterns)
 
 
+_MAX_PARAMETERS = 30
+_MAX_PARAMETER_TEXT = 100
+
+
+def shown_parameters(parameters: Any) -> str:
+    """The bound parameters of a statement (or the first rows of executemany) as one line of bounded length."""
+    if isinstance(parameters, Mapping):
+        inner = ", ".join(f"{key!r}: {_shown(value)}" for key, value in list(parameters.items())[:_MAX_PARAMETERS])
+        return "{" + inner + (", ..." if len(parameters) > _MAX_PARAMETERS else "") + "}"
+    if not isinstance(parameters, (list, tuple)):
+        return ""  # an iterator, which is not ours to consume
+    inner = ", ".join(_shown(value) for value in parameters[:_MAX_PARAMETERS])
+    return "(" + inner + (", ..." if len(parameters) > _MAX_PARAMETERS else "") + ")"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return shown_parameters(value)
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return f"<{len(value)} bytes>"
+    text = repr(value[: _MAX_PARAMETER_TEXT + 1]) if isinstance(value, str) else repr(value)
+    return text if len(text) <= _MAX_PARAMETER_TEXT else f"{text[:_MAX_PARAMETER_TEXT]}..."
+
+
 def refresh() -> None:
     """Reads settings again that may have come later than the hooks."""
+    capture = settings.get("capture_parameters") and settings.get("masking") not in ("gdpr", "hipaa")
+    request_options["parameters"] = shown_parameters if capture else None
     entries = tuple(settings.get("excluded_urls"))
     current = request_options["excluded"]
     if not entries:

@@ -539,11 +539,10 @@ def cache_failure():
         def get(self, key, default=None, version=None):
             raise ConnectionError("away")
 
-    backend = Away("away", {})
-    cache_hook.adopt("away", backend)
+    cache_hook.adopt("away", Away("away", {}))
     with trace.get_tracer("test").start_as_current_span("outer"):
         try:
-            backend.get("x")
+            Away("made by hand", {}).get("x")
         except ConnectionError as error:
             return str(error)
 
@@ -749,3 +748,22 @@ def redis_broker():
     with trace.get_tracer("test").start_as_current_span("outer"):
         restock.delay()
     app.close()
+
+
+def parameters(masking="on", switch=True):
+    """What NUAGES_CAPTURE_PARAMETERS shows, by the masking profile."""
+    from django.db import connection
+    from nuages import hooks, settings
+    from opentelemetry import trace
+
+    settings.override(capture_parameters=switch, masking=masking)
+    hooks.install_all()
+    try:
+        with trace.get_tracer("test").start_as_current_span("outer"), connection.cursor() as cursor:
+            cursor.execute("SELECT %s, %s, %s", ["ann@example.com", 7, b"raw"])
+            cursor.execute("SELECT %s", ["x" * 500])
+            cursor.executemany("UPDATE catalog_book SET stock = %s WHERE id = %s", [(0, 1), (0, 2)])
+            cursor.execute("SELECT 1")
+    finally:
+        settings.override(capture_parameters=None, masking=None)
+        hooks.install_all()
