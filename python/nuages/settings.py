@@ -179,6 +179,13 @@ _ALL = (
         "Management commands without a span of their own: they serve until they are stopped.",
     ),
     Setting(
+        "signals",
+        ("NUAGES_SIGNALS",),
+        "custom",
+        parse_choice("custom", "all", "none"),
+        "Which signals make spans: the application's own (custom), Django's too (all), or none.",
+    ),
+    Setting(
         "sql_commenter",
         (),
         False,
@@ -194,6 +201,13 @@ _ALL = (
         "Seconds that process exit may wait for export.",
     ),
     Setting("queue_bytes", ("NUAGES_QUEUE_BYTES",), 4 * 1024 * 1024, parse_count, "Upper bound of queued span bytes."),
+    Setting(
+        "survive_kill",
+        ("NUAGES_SURVIVE_KILL",),
+        True,
+        parse_bool,
+        "Keep queued spans in a file on tmpfs, so that the next process sends what a killed one left.",
+    ),
     Setting(
         "service_name", ("OTEL_SERVICE_NAME",), "", parse_text, "resource service.name; default: the settings package."
     ),

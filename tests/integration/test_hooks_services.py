@@ -1,4 +1,4 @@
-"""Commands, cache, mail and authentication of a small project, as spans (R7.01, R7.03, R7.04, R9.01, R10.01, R10.02)."""
+"""Commands, cache, mail, signals and authentication of a small project, as spans (R7.01, R7.03, R7.04, R9.01, R10.01, R10.02, R11.01)."""
 
 import sys
 from pathlib import Path
@@ -152,3 +152,43 @@ class TestAuthentication:
 
     def test_names_imported_earlier_are_replaced_and_restored(self, shop):
         assert shop.scenario("imported_earlier").result == [True, True]
+
+
+class TestSignals:
+    def test_custom_signals_with_their_receivers(self, shop):
+        answer = shop.scenario("signals")
+        assert answer.result["responses"] == ["12", "12", "no shelf"]
+        assert answer.result["raised"] == "no shelf"
+        assert all(all(row) for row in answer.result["receivers"]), "responses name the receivers themselves"
+        counts = ["    receiver catalog.signals.count_stock", "      SELECT FROM catalog_book"]
+        complains = "    receiver catalog.signals.complain"
+        tree = [line for line in answer.tree(answer.named("outer")) if "UPDATE" not in line and "atomic" not in line]
+        assert tree[:12] == [
+            "outer",
+            "  signal restocked",
+            *counts,
+            "  signal restocked",
+            *counts,
+            complains,
+            "  signal restocked",
+            *counts,
+            complains,
+        ]
+        assert tree[12] == "  signal restocked"
+        assert sorted(tree[13:]) == sorted([*counts, "    receiver catalog.signals.tell_later"]), (
+            "these run side by side"
+        )
+        signals = [span for span in answer.spans if span["name"] == "signal restocked"]
+        assert [span["status"] for span in signals] == ["UNSET", "UNSET", "ERROR", "UNSET"]
+        assert attributes(signals[1], "django.signal.") == {
+            "name": "catalog.signals.restocked",
+            "sender": "catalog.models.Book",
+            "receivers": 2,
+        }
+
+    def test_django_s_own_signals_are_opt_in(self, shop):
+        names = [span["name"] for span in shop.scenario("signals", wanted="all").spans]
+        assert "signal pre_save" in names
+        assert not any(
+            span["name"].startswith(("signal", "receiver")) for span in shop.scenario("signals", wanted="none").spans
+        )

@@ -30,6 +30,7 @@ NAMES = (
     "redis",
     "command",
     "mail",
+    "signal",
     "auth",
     "permission",
     "celery",

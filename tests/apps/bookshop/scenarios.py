@@ -22,6 +22,7 @@ def _targets():
     from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.backends.utils import CursorWrapper
     from django.db.transaction import Atomic
+    from django.dispatch import Signal
     from django.template.base import Template
     from redis import Redis
     from redis.asyncio import Redis as AsyncRedis
@@ -54,6 +55,7 @@ def _targets():
         "command": (BaseCommand, "execute"),
         "mail": (EmailMessage, "send"),
         "login": (auth, "login"),
+        "signal": (Signal, "send"),
         "has_perm": (PermissionsMixin, "has_perm"),
         "permissions": (APIView, "check_permissions"),
         "redis": (Redis, "execute_command"),
@@ -767,3 +769,49 @@ def parameters(masking="on", switch=True):
     finally:
         settings.override(capture_parameters=None, masking=None)
         hooks.install_all()
+
+
+def signals(wanted="custom"):
+    """Signals of the project and of Django, with receivers that work, fail and wait; who the responses name."""
+    from asgiref.sync import async_to_sync
+    from catalog import signals as own
+    from catalog.models import Book
+    from django.db.models.signals import pre_save
+    from nuages import settings
+    from opentelemetry import trace
+
+    settings.override(signals=wanted)
+    own.restocked.connect(own.count_stock)
+    pre_save.connect(own.tell_later, sender=Book)
+    try:
+        with trace.get_tracer("test").start_as_current_span("outer"):
+            own.unheard.send(sender=None)
+            sent = own.restocked.send(sender=Book)
+            own.restocked.connect(own.complain)
+            robust = own.restocked.send_robust(sender=Book)
+            try:
+                own.restocked.send(sender=Book)
+            except LookupError as error:
+                raised = str(error)
+            own.restocked.disconnect(own.complain)
+            awaited = []
+            if hasattr(own.restocked, "asend"):
+                own.restocked.connect(own.tell_later)
+                awaited = async_to_sync(own.restocked.asend)(sender=Book)
+                own.restocked.disconnect(own.tell_later)
+            Book(id=1, title="T", author_id=1).save(update_fields=["title"])
+        outside = own.restocked.send(sender=Book)
+    finally:
+        own.restocked.disconnect(own.count_stock)
+        pre_save.disconnect(own.tell_later, sender=Book)
+        settings.override(signals=None)
+    return {
+        "receivers": [
+            [receiver is own.count_stock for receiver, _ in sent],
+            [receiver in (own.count_stock, own.complain) for receiver, _ in robust],
+            [receiver in (own.count_stock, own.tell_later) for receiver, _ in awaited],
+            [receiver is own.count_stock for receiver, _ in outside],
+        ],
+        "responses": [str(response) for _, response in sent + robust],
+        "raised": raised,
+    }
