@@ -19,10 +19,12 @@ PyObject* render(HookFunction& hook, const HookCall& call, PyObject* self) {
   const bool named = name_object && PyUnicode_Check(name_object.get());
   const Utf8 name(named ? name_object.get() : Py_None);
   const std::string_view shown = named ? name.view() : "<template>";
+  const bool engine_given = hook.data != nullptr && PyUnicode_Check(hook.data);
+  const Utf8 engine(engine_given ? hook.data : Py_None);
   const trace::AttributeView attributes[] = {
       {"nuages.kind", text_value("template")},
       {"django.template.name", text_value(shown)},
-      {"django.template.engine", text_value("django")},
+      {"django.template.engine", text_value(engine_given ? engine.view() : "django")},
   };
   CallSpan span(hooks);
   SpanSpec spec;

@@ -192,3 +192,14 @@ class TestSignals:
         assert not any(
             span["name"].startswith(("signal", "receiver")) for span in shop.scenario("signals", wanted="none").spans
         )
+
+
+class TestJinja2:
+    def test_templates_are_named(self, shop):
+        answer = shop.scenario("jinja2_templates")
+        assert answer.result == ["2", "UndefinedError", "1"]
+        told = [(span["name"], span["status"]) for span in answer.children(answer.named("outer"))]
+        assert told == [("list.html", "UNSET"), ("bad.html", "ERROR"), ("list.html", "UNSET")]
+        assert {span["attributes"]["django.template.engine"] for span in answer.spans if span["name"] != "outer"} == {
+            "jinja2"
+        }

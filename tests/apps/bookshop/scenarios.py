@@ -24,6 +24,7 @@ def _targets():
     from django.db.transaction import Atomic
     from django.dispatch import Signal
     from django.template.base import Template
+    from jinja2 import Template as JinjaTemplate
     from redis import Redis
     from redis.asyncio import Redis as AsyncRedis
     from rest_framework import serializers
@@ -47,6 +48,7 @@ def _targets():
         "Atomic.__exit__": (Atomic, "__exit__"),
         "Template.render": (Template, "render"),
         "Template._render": (Template, "_render"),
+        "jinja2": (JinjaTemplate, "render"),
         "save": (serializers.BaseSerializer, "save"),
         "is_valid": (serializers.BaseSerializer, "is_valid"),
         "data": (serializers.Serializer, "data"),
@@ -815,3 +817,26 @@ def signals(wanted="custom"):
         "responses": [str(response) for _, response in sent + robust],
         "raised": raised,
     }
+
+
+def jinja2_templates():
+    """Django's Jinja2 backend, a template that fails, and an asynchronous rendering."""
+    from django.template.backends.jinja2 import Jinja2
+    from jinja2 import DictLoader, Environment, UndefinedError
+    from opentelemetry import trace
+
+    loader = DictLoader({"list.html": "{{ books|length }}", "bad.html": "{{ nothing.here }}"})
+    options = {"loader": loader, "environment": "jinja2.Environment"}
+    engine = Jinja2({"NAME": "jinja2", "DIRS": [], "APP_DIRS": False, "OPTIONS": options})
+
+    async def render_later():
+        return await Environment(loader=loader, enable_async=True).get_template("list.html").render_async(books=[1])
+
+    with trace.get_tracer("test").start_as_current_span("outer"):
+        texts = [engine.get_template("list.html").render({"books": [1, 2]})]
+        try:
+            engine.get_template("bad.html").render({})
+        except UndefinedError as error:
+            texts.append(type(error).__name__)
+        texts.append(asyncio.run(render_later()))
+    return texts
