@@ -13,7 +13,7 @@ CMAKE_FLAGS := -DPython_EXECUTABLE=$(PYTHON)
 
 .PHONY: help
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[1m%-16s\033[0m %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[1m%-18s\033[0m %s\n", $$1, $$2}'
 
 # --- set-up and build ------------------------------------------------------------------------------------------------------------------
 .PHONY: setup setup-check build server agent ui
