@@ -86,6 +86,7 @@ class Server:
         self.process.wait_for(r"^ready$", timeout=60)
         address = {name: self.process.wait_for(rf"^listening {name} (\S+)$")[0][1] for name in ("grpc", "http", "ui")}
         self.grpc = address["grpc"]
+        self.http = address["http"]
         self.ui = address["ui"]
         wait_until(lambda: self.get("/api/v1/status")["store"]["ready"], "the store is ready")
 

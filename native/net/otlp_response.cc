@@ -125,7 +125,17 @@ void Response::add_header(std::string_view line) {
 
 void judge_grpc(const Response& response, int http_status, const Endpoint& endpoint,
                 SendResult& result) {
-  if (response.grpc_status.empty()) {
+  // A connection that ends in the middle of an answer (GOAWAY, a restart) may cost the trailers. A
+  // receiver writes its message only when all is well; without one nothing is known.
+  const bool cut = response.grpc_status.empty() && http_status == 200 &&
+                   response.content_type.starts_with("application/grpc");
+  const bool complete = cut && wire::read_grpc_frame(response.body).has_value();
+  if (cut && !complete) {
+    result.outcome = Outcome::kRetry;
+    result.message = "the answer of " + endpoint.url + " was cut off";
+    return;
+  }
+  if (response.grpc_status.empty() && !complete) {
     const GrpcStatus status = wire::grpc_status_from_http(http_status);
     result.outcome =
         http_status != 200 && retryable(status, false) ? Outcome::kRetry : Outcome::kPermanent;
@@ -134,7 +144,8 @@ void judge_grpc(const Response& response, int http_status, const Endpoint& endpo
                      " without a gRPC status; is this an OTLP/gRPC receiver (usually port 4317)?";
     return;
   }
-  const GrpcStatus status = wire::grpc_status_from_text(response.grpc_status);
+  const GrpcStatus status =
+      complete ? GrpcStatus::kOk : wire::grpc_status_from_text(response.grpc_status);
   if (status == GrpcStatus::kOk) {
     result.outcome = Outcome::kSuccess;
     const auto frame = wire::read_grpc_frame(response.body);

@@ -136,6 +136,23 @@ TEST(HttpAnswerTest, OnlyFourCodesAreRetried) {
   EXPECT_EQ(http(200, "", partial_success(2, "m")).rejected_spans, 2U);
 }
 
+TEST(GrpcAnswerTest, AnAnswerWithoutItsTrailersCountsOnlyWithItsMessage) {
+  Response response;
+  response.content_type = "application/grpc";
+  SendResult result;
+  judge_grpc(response, 200, kEndpoint, result);
+  EXPECT_EQ(result.outcome, Outcome::kRetry);
+  EXPECT_THAT(result.message, HasSubstr("cut off"));
+  response.body = framed(partial_success(2, "no"));
+  result = {};
+  judge_grpc(response, 200, kEndpoint, result);
+  EXPECT_EQ(result.outcome, Outcome::kSuccess);
+  EXPECT_EQ(result.rejected_spans, 2U);
+  response.body.pop_back();
+  judge_grpc(response, 200, kEndpoint, result);
+  EXPECT_EQ(result.outcome, Outcome::kRetry);
+}
+
 TEST(HttpAnswerTest, RetryAfterAsSecondsOrDate) {
   EXPECT_EQ(retry_after_ms("120", 0), 120'000U);
   EXPECT_EQ(retry_after_ms("", 0), 0U);

@@ -3,7 +3,8 @@
 // errors of libcurl. Inside net only.
 //
 // One plain connection, one request line, one look at the first bytes that come back: a TLS alert,
-// an HTTP/1 status line or an HTTP/2 frame; when nothing comes, one TLS handshake. Not through proxies, not to Unix sockets.
+// an HTTP/1 status line or an HTTP/2 frame; when nothing comes, one TLS handshake. Not through
+// proxies, not to Unix sockets.
 #pragma once
 
 #include <curl/curl.h>
