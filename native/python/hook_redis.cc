@@ -197,10 +197,10 @@ PyObject* begin_redis(PyObject* module, PyObject* arguments) {
   }
   auto& hooks = static_cast<Hooks&>(*state->hooks);
   auto made = std::make_unique<RedisCall>();
-  const bool described =
-      PyTuple_Check(words) ? describe_command(*made, hooks, client, PySequence_Fast_ITEMS(words),
-                                              PyTuple_GET_SIZE(words))
-                           : describe_pipeline(*made, hooks, client);
+  const bool described = PyTuple_Check(words)
+                             ? describe_command(*made, hooks, client, PySequence_Fast_ITEMS(words),
+                                                PyTuple_GET_SIZE(words))
+                             : describe_pipeline(*made, hooks, client);
   if (!described) Py_RETURN_NONE;
   made->begin();
   return hand_over(std::move(made), kCallName, destroy_call);

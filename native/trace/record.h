@@ -19,8 +19,8 @@
 
 namespace nuages::trace {
 
-// Records of a killed process are read by its neighbours (export/orphan.h): count this up with every
-// change of what the bytes mean, so that another version of the agent leaves them alone.
+// Records of a killed process are read by its neighbours (export/orphan.h): count this up with
+// every change of what the bytes mean, so that another version of the agent leaves them alone.
 inline constexpr uint64_t kRecordFormat = 1;
 
 enum RecordFlags : uint8_t {
