@@ -1,4 +1,4 @@
-"""The ``nuages`` command: ``nuages run COMMAND...`` and ``nuages version``."""
+"""The ``nuages`` command: ``nuages run COMMAND...``, ``nuages doctor`` and ``nuages version``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from typing import Optional
 
 USAGE = """usage: nuages run COMMAND [ARGUMENT...]   run a Python program traced, without changing it
+       nuages doctor [--timeout SECONDS]  check this environment and send one test span
        nuages version                     print the version
 """
 
@@ -15,6 +16,10 @@ def main(arguments: Optional[list[str]] = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     if words and words[0] == "run" and len(words) > 1:
         return run(words[1:])
+    if words and words[0] == "doctor":
+        from nuages import doctor
+
+        return doctor.main(words[1:])
     if words in (["version"], ["--version"]):
         from nuages import __version__
 
