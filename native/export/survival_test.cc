@@ -21,6 +21,7 @@
 #include <random>
 #include <set>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include "base/clock.h"
@@ -81,7 +82,8 @@ class SurvivalTest : public ::testing::Test {
   }
   void TearDown() override {
     kept_.clear();
-    if (!base_.empty()) fs::remove_all(base_);
+    std::error_code gone;  // an exporter's thread may be removing its file at this moment
+    while (!base_.empty() && fs::exists(base_)) fs::remove_all(base_, gone);
   }
 
   PipelineConfig config(const std::string& url) const {
@@ -107,7 +109,10 @@ class SurvivalTest : public ::testing::Test {
   Strings files() const {
     Strings names;
     if (!fs::exists(directory())) return names;
-    for (const auto& entry : fs::directory_iterator(directory())) names.push_back(entry.path());
+    std::error_code gone;
+    for (fs::directory_iterator at(directory(), gone), end; at != end; at.increment(gone)) {
+      names.push_back(at->path());
+    }
     std::sort(names.begin(), names.end());
     return names;
   }

@@ -40,6 +40,7 @@ def make_pipeline(
         schedule_delay_ms=max(1, int(schedule_delay_millis)),
         export_timeout_ms=max(1, int(export_timeout_millis)),
         masking=settings.get("masking"),
+        survive_kill=bool(settings.get("survive_kill")),
     )
     pipeline = _native.Pipeline(**options)
     logger.debug(
