@@ -189,7 +189,8 @@ def _watch_celery(module: ModuleType) -> None:
 
 
 def _watch_uvicorn(module: ModuleType) -> None:
-    """After its graceful stop uvicorn raises the signal that asked for it again, whose default action ends the process on the spot."""
+    """After its graceful stop uvicorn raises the signal that asked for it again, whose default action ends the process on the spot; so
+    does a signal that comes when it has stopped by itself after so many requests. While it shuts down it still catches signals."""
     original = module.Server.shutdown
 
     @functools.wraps(original)
@@ -197,7 +198,7 @@ def _watch_uvicorn(module: ModuleType) -> None:
         try:
             await original(self, *args, **kwargs)
         finally:
-            if getattr(self, "_captured_signals", None):
+            if getattr(self, "_captured_signals", None) or getattr(self.config, "limit_max_requests", None):
                 flush_process()
 
     module.Server.shutdown = shutdown

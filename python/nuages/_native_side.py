@@ -35,7 +35,8 @@ def exception_attributes(exception: BaseException, escaped: bool) -> dict[str, s
 def _text(exception: BaseException) -> str:
     try:
         return _db_errors.message(exception)
-    except Exception:
+    except Exception as error:
+        _let_through(error)
         return "<exception whose str() failed>"
 
 
@@ -43,8 +44,15 @@ def _stack(exception: BaseException) -> str:
     try:
         text = "".join(traceback.format_exception(type(exception), exception, exception.__traceback__))
         return _db_errors.clean_stack(exception, text)
-    except Exception:
+    except Exception as error:
+        _let_through(error)
         return ""
+
+
+def _let_through(error: BaseException) -> None:
+    """What Celery's signal handler raised while we were at work is the task's; our native caller hands it on."""
+    if type(error).__name__ == "SoftTimeLimitExceeded":
+        raise error
 
 
 def describe_exception(exception: BaseException) -> str:

@@ -335,6 +335,40 @@ else:
     )
 
 
+def test_a_soft_time_limit_while_an_exception_is_described_reaches_the_task(run_python: Any, otlp_server: Any) -> None:
+    run_python(
+        SETUP
+        + """
+import signal
+from billiard.exceptions import SoftTimeLimitExceeded
+
+class Slow(Exception):
+    limit = True
+    def __str__(self):
+        if self.limit:  # once: traceback swallows whatever is raised in its own str()
+            self.limit = False
+            os.kill(os.getpid(), signal.SIGUSR1)
+        return "slow"
+
+def handler(number, frame):
+    raise SoftTimeLimitExceeded()
+
+signal.signal(signal.SIGUSR1, handler)
+for _ in range(3):
+    try:
+        with tracer.start_as_current_span("task") as task:
+            task.record_exception(Slow())
+            for _ in range(100):
+                pass
+        raise AssertionError("the limit was swallowed")
+    except SoftTimeLimitExceeded:
+        pass
+""",
+        ENDPOINT=otlp_server.endpoint,
+    )
+    exactly_once(otlp_server, ["task"] * 3)
+
+
 def test_daemon_threads_inside_our_hooks_when_the_interpreter_ends(run_python: Any) -> None:
     """CPython before 3.14 ends them by unwinding their stacks: through our frames too, and the exit code stays 0."""
     run_python(

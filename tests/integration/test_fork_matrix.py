@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
-from fork_cells import APP, BIN, Receiver, Result, Run, execute, serve, uwsgi_get
+from fork_cells import APP, BIN, PATIENCE, Receiver, Result, Run, execute, serve, uwsgi_get
 
 SIDE_BY_SIDE = 4
 CELLS: dict[str, Callable[[Run], None]] = {}
@@ -92,9 +92,9 @@ def gunicorn(worker: str, preload: bool, init: str, *extra: str, **options: Any)
         command += ["--no-control-socket", "--log-level=warning"]
         if preload:
             command.append("--preload")
-        if init == "on_starting":
-            command.append(f"--config={APP / 'gunicorn_master.py'}")
-        serve(run, command, FORKS_INIT=init, **({"NUAGES_AUTO": "1"} if init == "auto" else {}), **options)
+        command.append(f"--config={APP / 'gunicorn_master.py'}")
+        environment = {"FORKS_INIT": init, "FORKS_GEVENT": str(worker == "gevent")}
+        serve(run, command, **environment, **({"NUAGES_AUTO": "1"} if init == "auto" else {}), **options)
 
     return work
 
@@ -170,7 +170,10 @@ def uvicorn(workers: int, init: str, stop: int = signal.SIGTERM, **options: Any)
 def daphne(init: str, stop: int = signal.SIGTERM) -> Callable[[Run], None]:
     def work(run: Run) -> None:
         command = [sys.executable, "-m", "daphne", "-u", str(run.socket), "shop.asgi:application", "-v", "0"]
-        serve(run, command, FORKS_INIT=init, stop=stop, **({"NUAGES_AUTO": "1"} if init == "auto" else {}))
+        # it drops the requests it has begun
+        serve(
+            run, command, FORKS_INIT=init, stop=stop, finishes=False, **({"NUAGES_AUTO": "1"} if init == "auto" else {})
+        )
 
     return work
 
@@ -181,6 +184,43 @@ for init in ("module", "auto"):
     cell(f"daphne, init {init}", daphne(init), quick=init == "module")
 cell("uvicorn, Ctrl-C", uvicorn(1, "module", signal.SIGINT))
 cell("daphne, Ctrl-C", daphne("module", signal.SIGINT))
+
+# ---- Celery
+
+TASKS = 12
+
+
+def celery(
+    pool: str, *extra: str, init: str = "module", task: str = "work", stop: int = signal.SIGTERM, expect: int = 0
+) -> Callable[[Run], None]:
+    def work(run: Run) -> None:
+        for name in ("queue", "queue/control"):
+            (run.folder / name).mkdir()
+        send = f"from shop.tasks import {task}\nfor number in range({TASKS}): {task}.delay(number)"
+        run.python("-c", send, FORKS_INIT="auto", OTEL_SDK_DISABLED="true")
+        command = [sys.executable, "-m", "celery", "-A", "shop.tasks", "worker", f"--pool={pool}", "--concurrency=2"]
+        command += ["--loglevel=INFO", "--without-gossip", "--without-mingle", "--without-heartbeat", *extra]
+        auto = {"NUAGES_AUTO": "1"} if init == "auto" else {}
+        worker = run.start(command, FORKS_INIT=init, **auto)
+        run.wait_logged("] succeeded in", TASKS)
+        worker.send_signal(stop)
+        code = worker.wait(PATIENCE)
+        assert code == expect, f"exit code {code}"
+
+    return work
+
+
+for init in ("module", "auto"):
+    for pool in ("prefork", "solo", "threads", "gevent"):
+        extra = ["--max-tasks-per-child=1"] if pool == "prefork" else []
+        cell(
+            f"Celery {pool}, {'max_tasks_per_child=1, ' * bool(extra)}init {init}",
+            celery(pool, *extra, init=init),
+            init == "module",
+        )
+cell("Celery prefork", celery("prefork"))
+cell("Celery prefork, Ctrl-C", celery("prefork", stop=signal.SIGINT, expect=1))
+cell("Celery prefork, soft time limit", celery("prefork", "--max-tasks-per-child=1", task="endless"))
 
 # ---- running them
 

@@ -221,7 +221,24 @@ class TestWorker:
         [again] = [span for span in spans if span["kind"] == PRODUCER and span["trace_id"] == first["trace_id"]]
         assert again["name"] == "celery.apply_async: flaky"
         assert second["links"][0]["span_id"] == again["span_id"]
+        assert second["links"][1] == {
+            "trace_id": first["trace_id"],
+            "span_id": first["span_id"],
+            "attributes": {"nuages.link": "celery.first_attempt"},
+        }
         assert second["attributes"]["celery.retries"] == 1
+
+    def test_every_retry_links_to_the_first_attempt(self, worker):
+        worker.shop.scenario("send_stubborn")
+        spans = worker.collector.wait_for(lambda spans: task_spans(spans, "catalog.tasks.stubborn", "SUCCESS"))
+        worker.collector.wait_for(lambda spans: len(task_spans(spans, "catalog.tasks.stubborn", "RETRY")) == 3)
+        runs = [span for span in spans if span["name"] == "catalog.tasks.stubborn" and span["kind"] == CONSUMER]
+        runs.sort(key=lambda span: span["attributes"]["celery.retries"])
+        firsts = [
+            [link["span_id"] for link in run["links"] if link["attributes"]["nuages.link"] == "celery.first_attempt"]
+            for run in runs
+        ]
+        assert firsts == [[]] + [[runs[0]["span_id"]]] * 3
 
     def test_unsampled_request_makes_no_task_trace(self, worker):
         answer = worker.shop.request("/buy/2/", headers={"traceparent": f"00-{'ab' * 16}-{'cd' * 8}-00"})

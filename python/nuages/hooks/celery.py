@@ -5,7 +5,8 @@ headers; the span is current only while publishing. Consumer: Celery's own `task
 execution in every pool and in eager mode, `postrun` from a `finally`; they work for tasks and workers that existed before the hook.
 
 `NUAGES_CELERY_RELATION=link` (default): the task is a new trace that links to its producer and follows its sampling decision; `child`: the
-producer is its parent. A task run in place without a message is part of the trace that runs it.
+producer is its parent. A task run in place without a message is part of the trace that runs it. Each retry links to the first attempt
+besides, whose context travels in a message header of its own.
 """
 
 from __future__ import annotations
@@ -16,11 +17,15 @@ from typing import Any, Optional
 from opentelemetry import context as context_api
 from opentelemetry import propagate, trace
 from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from nuages import _native, settings
 from nuages.hooks import support
 
+FIRST_ATTEMPT = "nuages_first_attempt"
+
 _patches = support.Patches()
+_traceparent = TraceContextTextMapPropagator()
 _connected: list[tuple[Any, Any]] = []
 _open: dict[tuple[int, str], tuple[Any, Any]] = {}
 
@@ -106,6 +111,10 @@ def _start_publish(app: Any, name: str, task_id: Optional[str], kwargs: dict[str
     current = trace.set_span_in_context(span)
     headers = dict(kwargs.get("headers") or {})
     propagate.inject(headers, current)
+    attempt = _current(str(task_id)) if task_id else None  # a retry keeps the id of the task that asks for it
+    if attempt is not None and attempt.is_recording() and FIRST_ATTEMPT not in headers:
+        context = attempt.get_span_context()
+        headers[FIRST_ATTEMPT] = f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
     if headers:
         kwargs["headers"] = headers
     return span, context_api.attach(current)
@@ -150,6 +159,9 @@ def _prerun(task_id: str = "", task: Any = None, **_: Any) -> None:
         span = _native.start_task_span(task.name, relation, producer, _attributes(task, task_id, request))
         if span is None:
             return
+        first = _first_attempt(request)
+        if first is not None:
+            span.add_link(first, {"nuages.link": "celery.first_attempt"})
         _open[threading.get_ident(), task_id] = span, context_api.attach(trace.set_span_in_context(span))
     except Exception:
         support.failed("starting a task's span")
@@ -164,6 +176,15 @@ def _carrier(request: Any) -> dict[str, str]:
         if isinstance(value, str):
             carrier[field] = value
     return carrier
+
+
+def _first_attempt(request: Any) -> Optional[Any]:
+    header = getattr(request, FIRST_ATTEMPT, None) or (getattr(request, "headers", None) or {}).get(FIRST_ATTEMPT)
+    if not isinstance(header, str):
+        return None
+    context = _traceparent.extract({"traceparent": header}, context_api.Context())
+    span_context = trace.get_current_span(context).get_span_context()
+    return span_context if span_context.is_valid else None
 
 
 def _attributes(task: Any, task_id: str, request: Any) -> dict[str, Any]:

@@ -375,6 +375,12 @@ def eager_in_mode(task, arguments, relation):
         settings.override(celery_relation=None)
 
 
+def send_stubborn():
+    from catalog.tasks import stubborn
+
+    return stubborn.delay().id
+
+
 def loop_in_span(kind):
     """A loop of the kind below a SERVER span made by a request, so that the counts land somewhere."""
     from catalog import loops

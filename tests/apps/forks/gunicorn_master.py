@@ -1,7 +1,15 @@
-"""Gunicorn's configuration with the initialisation in its master."""
+"""Gunicorn's configuration. With FORKS_INIT=on_starting the initialisation is in its master; gevent wants to patch before a preloaded application."""
+
+import os
+
+if os.environ["FORKS_GEVENT"] == "True":
+    from gevent import monkey
+
+    monkey.patch_all()
 
 
 def on_starting(server):
-    from shop.tracing import initialize
+    if os.environ["FORKS_INIT"] == "on_starting":
+        from shop.tracing import initialize
 
-    initialize()
+        initialize()

@@ -266,8 +266,7 @@ def subinterpreters() -> None:
 
 
 def in_subinterpreter() -> None:
-    spans("sub", 10)
-    provider.shutdown()
+    spans("sub", 10)  # sent when the interpreter is destroyed
 
 
 if __name__ == "__main__":

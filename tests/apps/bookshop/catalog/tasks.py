@@ -26,3 +26,10 @@ def flaky(self):
 @shared_task
 def unserializable(value):
     return value
+
+
+@shared_task(bind=True, max_retries=3, default_retry_delay=0)
+def stubborn(self):
+    if self.request.retries < 3:
+        raise self.retry(countdown=0)
+    return "ok"

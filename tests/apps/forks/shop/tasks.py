@@ -28,7 +28,7 @@ def work(number):
 
 
 @app.task(soft_time_limit=1)
-def endless():
+def endless(number):
     ledger.note("shop.tasks.endless", "by hand")
     try:
         with tracer.start_as_current_span("by hand"):
