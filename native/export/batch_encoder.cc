@@ -82,6 +82,12 @@ std::string_view BatchEncoder::encode(const trace::RecordQueue& queue,
   return out_.view();
 }
 
+std::string_view BatchEncoder::encode_resource(const trace::RecordQueue& queue) {
+  clear();
+  resource(queue);
+  return out_.view();
+}
+
 void BatchEncoder::resource(const trace::RecordQueue& queue) {
   sql_clean_ = true;
   const auto message = out_.begin(1);

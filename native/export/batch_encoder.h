@@ -34,6 +34,8 @@ class BatchEncoder {
   // The view lives until the next call.
   std::string_view encode(const trace::RecordQueue& queue,
                           std::span<const std::string_view> records);
+  // The queue's Resource as field 1 of whatever message it goes into; replaces the last request.
+  std::string_view encode_resource(const trace::RecordQueue& queue);
   // The last request; empty after clear().
   std::string_view request() const { return out_.view(); }
   void clear();

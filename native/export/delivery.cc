@@ -135,7 +135,12 @@ void Exporter::attempt() {
     const uint64_t since = trouble_since_ == 0 ? now : trouble_since_;
     deadline = std::min(deadline, since + config_.export_timeout_ms * kMillisecond);
   }
-  settle(client_->send(request, deadline), deadline);
+  const net::SendResult result = client_->send(request, deadline);
+  error_type_ = result.error_type;
+  if (config_.self_metrics_ms != 0) {
+    metrics_.record_operation(error_type_, steady_now() - now);
+  }
+  settle(result, deadline);
 }
 
 void Exporter::settle(const net::SendResult& result, uint64_t deadline) {
@@ -223,7 +228,8 @@ void Exporter::finish_oldest(bool delivered) {
   if (was_parked && outage_.empty()) free_outage_memory();
   trouble_since_ = retry_at_ = 0;
   throttled_ = false;
-  std::lock_guard lock(mutex_);
+  if (!delivered) metrics_.record_failed(error_type_, spans);
+  std::unique_lock lock(mutex_);
   ++counters_.batches;
   counters_.outage_spans = outage_.spans();
   counters_.outage_bytes = outage_.bytes();
@@ -235,7 +241,38 @@ void Exporter::finish_oldest(bool delivered) {
     counters_.last_error = trouble_;
   }
   done_position_ = end;
+  const bool last = draining_ && done_position_ >= flush_target_;
   changed_.notify_all();
+  lock.unlock();
+  if (delivered) send_metrics(last);
+}
+
+// Behind spans that arrived, so that nothing is woken and nothing new can fail for it.
+void Exporter::send_metrics(bool last) {
+  const uint64_t now = steady_now();
+  if (config_.self_metrics_ms == 0 || metrics_refused_ || !client_) return;
+  if (!last && metrics_sent_ != 0 && now - metrics_sent_ < config_.self_metrics_ms * kMillisecond) {
+    return;
+  }
+  metrics_sent_ = now;
+  const Counters figures = counters();
+  BatchEncoder encoder(config_.mask, config_.sql);
+  uint64_t deadline = UINT64_MAX;
+  {
+    std::lock_guard lock(mutex_);
+    deadline = shutdown_deadline_;
+  }
+  const net::Endpoint& receiver = client_->endpoint();
+  const auto result =
+      client_->send(metrics_.encode(config_, figures,
+                                    {encoder.encode_resource(queue_), receiver.host, receiver.port,
+                                     number_, started_ns_, wall_now()}),
+                    deadline, net::Signal::kMetrics);
+  if (result.outcome == net::Outcome::kPermanent) {
+    metrics_refused_ = true;
+    log(LogLevel::kWarning, "export",
+        "the receiver does not take metrics, so none about the agent are sent: " + result.message);
+  }
 }
 
 // At the second failure in a row, or the first ever, and then once per interval.

@@ -56,6 +56,11 @@ std::string_view service_of(std::string_view resource) noexcept {
   return {};
 }
 
+uint32_t next_number() noexcept {
+  static std::atomic<uint32_t> count{0};
+  return count.fetch_add(1, std::memory_order_relaxed);
+}
+
 }  // namespace
 
 Exporter::Exporter(PipelineConfig config)
@@ -63,7 +68,8 @@ Exporter::Exporter(PipelineConfig config)
       receiver_(receiver_of(config_)),
       memory_(queue_options(config_)),
       queue_(memory_.queue()),
-      encoder_(config_.mask, config_.sql) {
+      encoder_(config_.mask, config_.sql),
+      number_(next_number()) {
   copy_scopes();
   if (auto endpoint = net::parse_endpoint(config_.client); !endpoint.ok()) {
     counters_.last_error = endpoint.error().message;  // said by who made the configuration
@@ -95,7 +101,7 @@ FileOptions Exporter::file_options(FileKind kind, uint64_t audience) const {
   options.kind = kind;
   options.mask = (described ? config_.mask_profile : MaskProfile::indescribable()).bits();
   options.audience = audience;
-  options.stale_after = kStaleAfter + 2 * config_.client.timeout_ms * kMillisecond;
+  options.stale_after = kStaleAfter + uint64_t{2} * config_.client.timeout_ms * kMillisecond;
   return options;
 }
 
@@ -118,7 +124,7 @@ void Exporter::settle_memory_locked() noexcept {
         }
       }
     } catch (const std::bad_alloc&) {
-      // The anonymous memory serves.
+      memory_settled_.store(false, std::memory_order_relaxed);  // the anonymous memory serves
     }
   }
   memory_.set_audience(audience_locked());
@@ -341,6 +347,9 @@ void Exporter::reset_in_child() noexcept {
   due_ = reported_ = last_report_ = 0;
   trouble_since_ = retry_at_ = trouble_logged_ = 0;
   told_of_trouble_ = throttled_ = false;
+  metrics_.reset();
+  metrics_sent_ = 0;
+  started_ns_ = wall_now();
   trouble_.clear();
   running_.store(false);
   refused_.store(0);

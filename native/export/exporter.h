@@ -20,11 +20,13 @@
 #include <string_view>
 #include <vector>
 
+#include "base/clock.h"
 #include "export/adoption.h"
 #include "export/batch_encoder.h"
 #include "export/outage_buffer.h"
 #include "export/pipeline.h"
 #include "export/queue_memory.h"
+#include "export/self_metrics.h"
 #include "export/tmpfs_file.h"
 #include "net/otlp_client.h"
 #include "trace/queue.h"
@@ -99,6 +101,7 @@ class Exporter : public std::enable_shared_from_this<Exporter> {
   void finish_oldest(bool delivered);
   void report_trouble();
   void report_losses(bool last);
+  void send_metrics(bool last);
   // adoption.cc:
   bool may_adopt();
   void adopt();
@@ -136,6 +139,12 @@ class Exporter : public std::enable_shared_from_this<Exporter> {
   uint64_t trouble_logged_ = 0;
   bool told_of_trouble_ = false;
   std::string told_warning_;
+  std::string error_type_;  // of the last attempt
+  SelfMetrics metrics_;
+  const uint32_t number_;  // of this exporter in its process
+  uint64_t metrics_sent_ = 0;
+  bool metrics_refused_ = false;
+  uint64_t started_ns_ = wall_now();  // since when the counters count
   // Of the last attempt that failed by itself since the last success: being interrupted explains
   // nothing.
   std::string trouble_;

@@ -43,9 +43,10 @@ struct PipelineConfig {
   size_t max_outage_bytes = 8U << 20;   // packed batches kept while the receiver is away
   size_t max_request_bytes = 3U << 20;  // receivers refuse messages above 4 MiB by default
   uint32_t warn_interval_ms = 60'000;
-  TextFilter mask;           // all text of a span; empty: nothing is masked
-  StatementFilter sql;       // statement attributes of records without kSqlClean
-  MaskProfile mask_profile;  // describes both; without it nobody else can send masked spans
+  uint32_t self_metrics_ms = 0;  // send otel.sdk.* metrics at most so often; 0: never
+  TextFilter mask;               // all text of a span; empty: nothing is masked
+  StatementFilter sql;           // statement attributes of records without kSqlClean
+  MaskProfile mask_profile;      // describes both; without it nobody else can send masked spans
   Survival survival;
   net::OtlpClientConfig client;
 };

@@ -433,6 +433,7 @@ SendResult OtlpClient::send(std::string_view body, uint64_t deadline_ns, Signal 
   result.bytes_sent = payload.size();
   if (timed_out) {
     result.outcome = end == attempt_end ? Outcome::kRetry : Outcome::kAborted;
+    result.error_type = "timeout";
     result.message = "no answer from " + s.endpoint.url + " within " +
                      std::to_string((end - now) / kMillisecond) + " ms";
     return result;

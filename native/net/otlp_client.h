@@ -66,6 +66,7 @@ struct SendResult {
   uint64_t retry_after_ms = 0;  // RetryInfo or Retry-After; 0: not given
   uint64_t rejected_spans = 0;  // partial success
   std::string message;          // error, or the receiver's partial success message
+  std::string error_type;       // for metrics: "UNAVAILABLE", "503", "timeout"; empty: success
   uint64_t bytes_sent = 0;
 };
 

@@ -132,11 +132,13 @@ void judge_grpc(const Response& response, int http_status, const Endpoint& endpo
   const bool complete = cut && wire::read_grpc_frame(response.body).has_value();
   if (cut && !complete) {
     result.outcome = Outcome::kRetry;
+    result.error_type = "connection_error";
     result.message = "the answer of " + endpoint.url + " was cut off";
     return;
   }
   if (response.grpc_status.empty() && !complete) {
     const GrpcStatus status = wire::grpc_status_from_http(http_status);
+    result.error_type = std::to_string(http_status);
     result.outcome =
         http_status != 200 && retryable(status, false) ? Outcome::kRetry : Outcome::kPermanent;
     result.retry_after_ms = retry_after_ms(response.retry_after, std::time(nullptr));
@@ -155,6 +157,7 @@ void judge_grpc(const Response& response, int http_status, const Endpoint& endpo
     }
     return;
   }
+  result.error_type = wire::grpc_status_name(status);
   if (!response.grpc_details.empty()) {
     if (const auto details = wire::base64_decode(response.grpc_details)) {
       if (const auto delay = wire::retry_delay_ms(*details)) {
@@ -186,6 +189,7 @@ void judge_http(const Response& response, int http_status, const Endpoint& endpo
     }
     return;
   }
+  result.error_type = std::to_string(http_status);
   const bool retry =
       http_status == 429 || http_status == 502 || http_status == 503 || http_status == 504;
   result.outcome = retry ? Outcome::kRetry : Outcome::kPermanent;
@@ -203,6 +207,10 @@ void explain_transport_error(int curl_code, std::string_view detail, const Endpo
                              SendResult& result) {
   const std::string where = endpoint.unix_socket.empty() ? endpoint.url : endpoint.unix_socket;
   result.outcome = Outcome::kRetry;
+  const bool tls = curl_code == CURLE_PEER_FAILED_VERIFICATION ||
+                   curl_code == CURLE_SSL_CONNECT_ERROR || curl_code == CURLE_SSL_CERTPROBLEM ||
+                   curl_code == CURLE_SSL_CACERT_BADFILE;
+  result.error_type = tls ? "tls_error" : "connection_error";
   if (!diagnosis.empty()) {
     result.message = "cannot send to " + where + ": " + std::string(diagnosis);
     return;
@@ -244,7 +252,9 @@ void explain_transport_error(int curl_code, std::string_view detail, const Endpo
       }
       break;
     case CURLE_COULDNT_CONNECT:
-      if (why.find("refused") != std::string::npos) add("nobody listens there");
+      if (why.find("refused") != std::string::npos) {
+        add("nobody listens there: start the receiver or correct OTEL_EXPORTER_OTLP_ENDPOINT");
+      }
       break;
     case CURLE_COULDNT_RESOLVE_PROXY:
       add("check http_proxy, https_proxy and no_proxy");

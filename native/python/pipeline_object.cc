@@ -16,28 +16,22 @@ namespace {
 PipelineObject* self_of(PyObject* object) { return reinterpret_cast<PipelineObject*>(object); }
 
 PyObject* pipeline_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
-  static const char* const kNames[] = {"client",
-                                       "max_queue_size",
-                                       "max_queue_bytes",
-                                       "max_batch_size",
-                                       "schedule_delay_ms",
-                                       "export_timeout_ms",
-                                       "max_outage_bytes",
-                                       "max_request_bytes",
-                                       "masking",
-                                       "survive_kill",
-                                       nullptr};
+  static const char* const kNames[] = {"client",           "max_queue_size",    "max_queue_bytes",
+                                       "max_batch_size",   "schedule_delay_ms", "export_timeout_ms",
+                                       "max_outage_bytes", "max_request_bytes", "masking",
+                                       "survive_kill",     "self_metrics_ms",   nullptr};
   PyObject* client = nullptr;
   const char* masking = "off";
   unsigned max_queue_size = 2048, max_batch_size = 512, schedule_delay_ms = 5000,
-           export_timeout_ms = 30'000;
+           export_timeout_ms = 30'000, self_metrics_ms = 0;
   unsigned long long max_queue_bytes = 4ULL << 20, max_outage_bytes = 8ULL << 20,
                      max_request_bytes = 3ULL << 20;
   int survive_kill = 0;
-  if (!PyArg_ParseTupleAndKeywords(
-          args, kwargs, "O!|IKIIIKKsp:Pipeline", const_cast<char**>(kNames), &PyDict_Type, &client,
-          &max_queue_size, &max_queue_bytes, &max_batch_size, &schedule_delay_ms,
-          &export_timeout_ms, &max_outage_bytes, &max_request_bytes, &masking, &survive_kill)) {
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!|IKIIIKKspI:Pipeline",
+                                   const_cast<char**>(kNames), &PyDict_Type, &client,
+                                   &max_queue_size, &max_queue_bytes, &max_batch_size,
+                                   &schedule_delay_ms, &export_timeout_ms, &max_outage_bytes,
+                                   &max_request_bytes, &masking, &survive_kill, &self_metrics_ms)) {
     return nullptr;
   }
   try {
@@ -49,6 +43,7 @@ PyObject* pipeline_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
     config.schedule_delay_ms = schedule_delay_ms;
     config.export_timeout_ms = export_timeout_ms;
     config.max_outage_bytes = max_outage_bytes;
+    config.self_metrics_ms = self_metrics_ms;
     config.max_request_bytes = max_request_bytes;
     const std::string_view profile = masking == std::string_view("on") ? "default" : masking;
     const auto rules = mask::rules_from_profile(profile);

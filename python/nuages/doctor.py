@@ -248,7 +248,7 @@ def _endpoint(report: Report, lines: _Lines) -> Any:
     if client["compression"] != "none":
         report.ok(f"compression {client['compression']}")
     for key, text in (("ca_file", "authorities"), ("client_certificate", "client certificate"), ("proxy", "proxy")):
-        if client[key]:
+        if client[key] and (key == "proxy" or not exporter._insecure):
             report.ok(f"{text}: {client[key].rpartition('@')[2]}")
     usable = True
     for record in lines.records[seen:]:
@@ -273,6 +273,7 @@ def _test_span(report: Report, exporter: Any, timeout: float) -> None:
     name = os.environ.get("OTEL_SERVICE_NAME", "") or "nuages-doctor"
     provider = TracerProvider(resource=Resource.create({"service.name": name}), shutdown_on_exit=False)
     processor = BatchSpanProcessor(exporter)
+    settings.override(survive_kill=None)
     provider.add_span_processor(processor)
     span = provider.get_tracer("nuages.doctor").start_span("nuages doctor", attributes={"nuages.doctor": True})
     context = span.get_span_context()

@@ -202,6 +202,20 @@ _ALL = (
     ),
     Setting("queue_bytes", ("NUAGES_QUEUE_BYTES",), 4 * 1024 * 1024, parse_count, "Upper bound of queued span bytes."),
     Setting(
+        "outage_bytes",
+        ("NUAGES_OUTAGE_BYTES",),
+        8 * 1024 * 1024,
+        parse_count,
+        "Upper bound of the packed spans kept while the receiver is away.",
+    ),
+    Setting(
+        "self_metrics",
+        ("NUAGES_SELF_METRICS", "OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED"),
+        False,
+        parse_bool,
+        "Send the agent's own otel.sdk.* metrics to the spans' receiver, at most every OTEL_METRIC_EXPORT_INTERVAL.",
+    ),
+    Setting(
         "survive_kill",
         ("NUAGES_SURVIVE_KILL",),
         True,

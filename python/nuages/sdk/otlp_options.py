@@ -16,7 +16,7 @@ from urllib.parse import unquote
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from nuages import _native
+from nuages import _native, settings
 
 logger = logging.getLogger("nuages")
 
@@ -58,6 +58,19 @@ def protocol() -> str:
         return HTTP
     logger.error("%s has the value %r; using grpc. Use grpc or http/protobuf.", variable, value)
     return GRPC
+
+
+def metric_interval() -> int:
+    """OTEL_METRIC_EXPORT_INTERVAL in milliseconds, as the metrics SDK reads it."""
+    value = os.environ.get("OTEL_METRIC_EXPORT_INTERVAL", "").strip()
+    try:
+        interval = int(float(value)) if value else 60_000
+    except ValueError:
+        interval = 0
+    if 0 < interval < 2**32:
+        return interval
+    logger.error("OTEL_METRIC_EXPORT_INTERVAL has the value %r; using 60000. Use milliseconds.", value)
+    return 60_000
 
 
 # ---- headers
@@ -257,7 +270,11 @@ class NativeExporter(SpanExporter):  # type: ignore[misc]
         return self._official is None
 
     def pipeline_options(self) -> dict[str, Any]:
-        options: dict[str, Any] = {"client": dict(self._client_settings)}
+        options: dict[str, Any] = {
+            "client": dict(self._client_settings),
+            "max_outage_bytes": int(settings.get("outage_bytes")),
+            "self_metrics_ms": metric_interval() if settings.get("self_metrics") else 0,
+        }
         if 0 < self._max_request_size < DEFAULT_MAX_REQUEST:
             options["max_request_bytes"] = self._max_request_size
         return options
