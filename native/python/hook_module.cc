@@ -5,6 +5,7 @@
 #include "python/hook_function.h"
 #include "python/hook_request.h"
 #include "python/hook_span.h"
+#include "python/propagation.h"
 #include "python/query_counter.h"
 
 namespace nuages::python {
@@ -258,7 +259,8 @@ int register_hooks(PyObject* module, ModuleState& state) noexcept {
   hooks->routes = Ref::take(PyDict_New());
   if (!hooks->request_var || !hooks->routes || !add_function_type(module, *hooks) ||
       !add_request_type(module, *hooks) || !add_stream_type(module, *hooks) ||
-      !add_query_counter_type(module, *hooks) || PyModule_AddFunctions(module, functions) < 0) {
+      !add_query_counter_type(module, *hooks) || PyModule_AddFunctions(module, functions) < 0 ||
+      add_propagation(module) < 0) {
     return -1;
   }
   state.hooks = std::move(hooks);

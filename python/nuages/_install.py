@@ -64,6 +64,7 @@ def _install_once() -> None:
     finder.watch("django.apps.registry", _watch_django_apps)
     for trigger in _triggers():
         finder.watch(trigger, _library_appeared)
+    finder.watch("opentelemetry.propagate", _watch_propagate)
     settings.report()
     logger.debug("nuages installed; hooks %s, disabled %s", ",".join(hooks), settings.get("sdk_disabled"))
 
@@ -250,6 +251,16 @@ def _adopt_processors(provider: Any) -> None:
         threading.Thread(target=processor.shutdown, name="nuages-adopt", daemon=True).start()
         kept.append(native)
     provider._active_span_processor._span_processors = tuple(kept)
+
+
+def _watch_propagate(module: ModuleType) -> None:
+    """Trace context headers are read and written natively, whatever OTEL_PROPAGATORS adds to them."""
+    try:
+        from nuages.propagators import tracecontext
+
+        tracecontext.install()
+    except Exception:
+        logger.exception("the trace context propagator could not be made native; the API's own goes on")
 
 
 # ---- the provider

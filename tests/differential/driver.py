@@ -381,13 +381,17 @@ def make_sampler(described: Any, observed: list[Any]) -> Any:
 def make_propagators() -> dict[str, Any]:
     from importlib.metadata import entry_points
 
-    found = {}
+    found: dict[str, Any] = {}
     for name in ("tracecontext", "baggage", "b3", "b3multi", "jaeger"):
         points = list(entry_points(group="opentelemetry_propagator", name=name))
         ours = [point for point in points if point.value.startswith("nuages.")]
         theirs = [point for point in points if not point.value.startswith("nuages.")]
         chosen = (ours if NUAGES else theirs) or points
         found[name] = chosen[0].load()() if chosen else None
+    if NUAGES:
+        from nuages.propagators.tracecontext import TraceContextTextMapPropagator
+
+        found["tracecontext"] = TraceContextTextMapPropagator()
     return found
 
 
