@@ -14,6 +14,11 @@ bool Exporter::may_adopt() {
   return config_.survival.enabled && trouble_since_ == 0 && adoption_.due(steady_now());
 }
 
+uint64_t Exporter::adoption_wait(uint64_t now) const {
+  if (!config_.survival.enabled || trouble_since_ != 0) return UINT64_MAX;
+  return adoption_.next_scan > now ? adoption_.next_scan - now : 1;
+}
+
 // One step: a scan, the opening of a file, or the sending of one batch.
 void Exporter::adopt() {
   try {

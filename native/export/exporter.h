@@ -104,6 +104,7 @@ class Exporter : public std::enable_shared_from_this<Exporter> {
   void send_metrics(bool last);
   // adoption.cc:
   bool may_adopt();
+  uint64_t adoption_wait(uint64_t now) const;  // until the next look, while spans wait anyway
   void adopt();
   void send_orphan(Orphan& orphan);
 

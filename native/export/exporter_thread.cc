@@ -170,7 +170,7 @@ Exporter::Next Exporter::wait_for_batch() {
     }
     queue_.arm(WaitFor::kBatch);
     if (!queue_.batch_ready() && control_.load(std::memory_order_seq_cst) == control) {
-      sleep_ungated(std::min(due_ - now, kBeat));
+      sleep_ungated(std::min({due_ - now, kBeat, adoption_wait(now)}));
     } else {
       queue_.disarm();
     }
