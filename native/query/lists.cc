@@ -197,8 +197,8 @@ Status count_spans(store::Store& store, std::vector<TraceRow>& traces) {
 
 Result<std::vector<ServiceRow>> list_services(store::Store& store) {
   auto rows = Rows::select(store,
-                           "SELECT service, count(), countIf(entry = 1), countIf(status = 2),"
-                           " toUnixTimestamp(max(received)) FROM nuages.spans GROUP BY service"
+                           "SELECT service, sum(span_count), sum(entry_count), sum(error_count),"
+                           " toUnixTimestamp(max(last_seen)) FROM nuages.services GROUP BY service"
                            " ORDER BY service LIMIT 1000",
                            {});
   if (!rows) return rows.error();
@@ -218,7 +218,7 @@ Result<std::vector<RouteRow>> list_routes(store::Store& store, const std::string
   Conditions where;
   where.text("service = {service:String}", "service", service);
   auto rows = Rows::select(store,
-                           "SELECT service, http_route, name, count() AS n FROM nuages.entry" +
+                           "SELECT service, http_route, name, sum(count) AS n FROM nuages.red" +
                                where.sql() +
                                " GROUP BY service, http_route, name ORDER BY n DESC, service, name"
                                " LIMIT 500",

@@ -3,63 +3,21 @@
 #include <fcntl.h>
 #include <fmt/core.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <charconv>
 #include <filesystem>
 #include <fstream>
-#include <sstream>
 #include <utility>
 
 #include "base/log.h"
+#include "store/chdb_result.h"
 #include "store/schema.h"
 
 namespace nuages::store {
 namespace {
-
-constexpr size_t kMaxToken = 200;
-constexpr size_t kAppendChunk = 4 << 20;
-
-// Engine codes that a later try may not meet: memory and time limits, too many parts.
-constexpr int kPassing[] = {159, 241, 252};
-
-// Frees a result of the engine.
-class ResultOwner {
- public:
-  ResultOwner(const ChdbLibrary& library, ChdbResult* result)
-      : library_(library), result_(result) {}
-  ~ResultOwner() {
-    if (result_ != nullptr) library_.destroy_result(result_);
-  }
-  ResultOwner(const ResultOwner&) = delete;
-  ResultOwner& operator=(const ResultOwner&) = delete;
-
-  ChdbResult* get() const { return result_; }
-  const char* error() const {
-    return result_ == nullptr ? "the engine gave no result" : library_.result_error(result_);
-  }
-  std::string_view text() const {
-    const size_t size = library_.result_length(result_);
-    return size == 0 ? std::string_view() : std::string_view(library_.result_buffer(result_), size);
-  }
-
- private:
-  const ChdbLibrary& library_;
-  ChdbResult* result_;
-};
-
-// "Code: 241. DB::Exception: ..." -> our code; the text is for the log and for developers.
-Error engine_error(std::string_view text) {
-  int code = 0;
-  if (const size_t at = text.find("Code: "); at != std::string_view::npos) {
-    std::from_chars(text.data() + at + 6, text.data() + text.size(), code);
-  }
-  const bool passing =
-      std::find(std::begin(kPassing), std::end(kPassing), code) != std::end(kPassing);
-  return Error{passing ? ErrorCode::kExhausted : ErrorCode::kInternal,
-               "the store refused a statement: " + std::string(text)};
-}
 
 // The engine reads parameter values as escaped text.
 std::string escaped(std::string_view value) {
@@ -111,6 +69,21 @@ class ParameterArrays {
   std::vector<std::string> values_;
 };
 
+// Merges must not make queries wait. The engine has no setting for it, so its threads are found by
+// their name. New ones inherit from the thread that starts them, which is one of these.
+void lower_merge_priority() {
+  constexpr int kLowest = 19;
+  std::error_code error;
+  for (std::filesystem::directory_iterator it("/proc/self/task", error), end; !error && it != end;
+       it.increment(error)) {
+    std::string name;
+    std::getline(std::ifstream(it->path() / "comm"), name);
+    if (name != "MergeMutate") continue;
+    const auto id = static_cast<id_t>(std::strtoul(it->path().filename().c_str(), nullptr, 10));
+    setpriority(PRIO_PROCESS, id, kLowest);
+  }
+}
+
 std::string config_text(const ChdbOptions& options) {
   return fmt::format(R"(<clickhouse>
   <logger><level>none</level></logger>
@@ -124,13 +97,6 @@ std::string config_text(const ChdbOptions& options) {
 </clickhouse>
 )",
                      options.total_memory);
-}
-
-bool good_token(std::string_view token) {
-  return !token.empty() && token.size() <= kMaxToken &&
-         std::all_of(token.begin(), token.end(), [](unsigned char c) {
-           return std::isalnum(c) != 0 || c == '-' || c == '_' || c == '.';
-         });
 }
 
 }  // namespace
@@ -172,6 +138,7 @@ Result<std::unique_ptr<ChdbStore>> ChdbStore::open(const ChdbOptions& options) {
   auto journal = InsertJournal::open(options.folder + "/inserting");
   if (!journal) return journal.error();
   store->journal_ = std::make_unique<InsertJournal>(std::move(*journal));
+  lower_merge_priority();
   return store;
 }
 
@@ -345,193 +312,6 @@ Status ChdbStore::stream_from(ChdbConnection connection, std::string_view sql,
       return {};
     }
   }
-}
-
-Status ChdbStore::insert_one(const std::string& sql, const std::string& data) {
-  constexpr std::string_view kFormat = "Native";
-  ChdbInsertStream stream =
-      library_->insert_open(*writer_, sql.data(), sql.size(), kFormat.data(), kFormat.size());
-  Status status;
-  if (const char* error = library_->insert_error(stream); error != nullptr) {
-    status = engine_error(error);
-  }
-  for (size_t at = 0; status && at < data.size(); at += kAppendChunk) {
-    const size_t size = std::min(kAppendChunk, data.size() - at);
-    if (library_->insert_append(stream, data.data() + at, size) != 0) {
-      const char* error = library_->insert_error(stream);
-      status = engine_error(error != nullptr ? error : "the insert was cut");
-    }
-  }
-  if (status) {
-    const ResultOwner result(*library_, library_->insert_done(stream));
-    if (const char* error = result.error(); error != nullptr) status = engine_error(error);
-  } else {
-    library_->insert_cancel(stream);
-  }
-  library_->insert_destroy(stream);
-  return status;
-}
-
-Status ChdbStore::insert(const SpanBlock& block, std::string_view token) {
-  if (!good_token(token)) {
-    return Error{ErrorCode::kInvalid, "the block's token '" + std::string(token) +
-                                          "' may hold letters, digits, '-', '_' and '.' only"};
-  }
-  if (block.empty()) return {};
-  const std::lock_guard lock(writer_mutex_);
-  if (views_detached_) {
-    if (Status status = switch_views("ATTACH"); !status) return status;
-  }
-  // What the attempt before this one left must be known before its marks are overwritten.
-  CommittedParts former;
-  const InsertNote& current = journal_->current();
-  const bool again = current.token == token;
-  if (again && current_done_) return {};
-  if (!current.token.empty() && !current_done_) {
-    auto parts = committed_parts();
-    if (!parts) return parts.error();
-    former = std::move(*parts);
-  }
-  auto marks = block_numbers();
-  if (!marks) return marks.error();
-  InsertNote note{std::string(token), {}, std::move(*marks)};
-  if (again) {
-    note.committed = former;
-  } else if (const InsertNote* unfinished = journal_->unfinished(token)) {
-    note.committed = unfinished->committed;
-  }
-  const CommittedParts committed = note.committed;
-  if (Status status = journal_->begin(std::move(note), again ? nullptr : &former); !status) {
-    return status;
-  }
-  current_done_ = false;
-  Status status = committed.empty() ? insert_all(block, token) : complete(block, committed);
-  if (!status && committed.empty()) {
-    auto parts = committed_parts();
-    // Half done: smaller blocks would store that half twice, so it is this one that is finished.
-    if (parts && !parts->empty()) status = complete(block, *parts);
-    if (!status && (!parts || !parts->empty()) && status.error().code == ErrorCode::kExhausted) {
-      status = Error{ErrorCode::kUnavailable, status.error().message};
-    }
-  }
-  current_done_ = status.ok();
-  return status;
-}
-
-Status ChdbStore::insert_all(const SpanBlock& block, std::string_view token) {
-  for (const Insert& insert : inserts_for(block)) {
-    std::string sql = insert.sql;
-    // The attempt's marks make the token new to the engine, whose memory of tokens may be ahead of
-    // its data: a replay must not be swallowed.
-    if (insert.deduplicated) {
-      int64_t sum = 0;
-      for (const auto& [table, number] : journal_->current().marks) sum += number;
-      sql += fmt::format(" SETTINGS insert_deduplication_token = '{}-{}'", token, sum);
-    }
-    if (Status status = insert_one(sql, insert.data); !status) {
-      replace(writer_, writer_arguments_);
-      return status;
-    }
-  }
-  return {};
-}
-
-Result<std::map<std::string, int64_t>> ChdbStore::block_numbers() {
-  auto rows = run(*writer_,
-                  "SELECT table, max(max_block_number) FROM system.parts"
-                  " WHERE database = 'nuages' GROUP BY table",
-                  {}, "TSV");
-  if (!rows) return rows.error();
-  std::map<std::string, int64_t> numbers;
-  std::istringstream lines(*rows);
-  std::string table;
-  for (int64_t number = 0; lines >> table >> number;) numbers[table] = number;
-  return numbers;
-}
-
-Result<CommittedParts> ChdbStore::committed_parts() {
-  auto rows = run(*writer_,
-                  "SELECT table, partition_id, max(max_block_number) FROM system.parts"
-                  " WHERE database = 'nuages' AND active GROUP BY table, partition_id",
-                  {}, "TSV");
-  if (!rows) return rows.error();
-  const InsertNote& note = journal_->current();
-  CommittedParts parts = note.committed;
-  std::vector<std::string> tables = derived_tables();
-  tables.emplace_back(kSpansTable);
-  std::istringstream lines(*rows);
-  std::string table;
-  std::string partition;
-  for (int64_t number = 0; lines >> table >> partition >> number;) {
-    if (std::find(tables.begin(), tables.end(), table) == tables.end()) continue;
-    const auto mark = note.marks.find(table);
-    if (number > (mark == note.marks.end() ? 0 : mark->second)) {
-      parts.insert(table + "/" + partition);
-    }
-  }
-  return parts;
-}
-
-Status ChdbStore::switch_views(const char* verb) {
-  const bool detach = std::string_view(verb) == "DETACH";
-  if (detach) views_detached_ = true;  // at a restart the engine attaches them itself
-  for (const std::string& table : derived_tables()) {
-    const std::string sql = fmt::format("{} TABLE {} nuages.{}_view", verb,
-                                        detach ? "IF EXISTS" : "IF NOT EXISTS", table);
-    if (Status status = run_on_writer(sql); !status) return status;
-  }
-  if (!detach) views_detached_ = false;
-  return {};
-}
-
-// Inserts what the tables lack, each from a copy of the block in a table without views.
-Status ChdbStore::complete(const SpanBlock& block, const CommittedParts& committed) {
-  std::set<std::string> days;
-  for (const uint32_t second : block.received) days.insert(std::to_string(second / 86400));
-  std::set<std::string> partitions;
-  for (const std::string& day : days) {
-    auto name = run(*writer_, "SELECT toYYYYMMDD(toDate({day:UInt16}))", {{"day", day}}, "TSV");
-    if (!name) return name.error();
-    partitions.insert(name->substr(0, name->find('\n')));
-  }
-  const auto lacking = [&](const std::string& table) {
-    std::string list;
-    for (const std::string& partition : partitions) {
-      if (committed.contains(table + "/" + partition)) continue;
-      if (!list.empty()) list += ", ";
-      list += partition;
-    }
-    return list;
-  };
-  std::vector<std::string> fills;
-  for (const std::string& table : derived_tables()) {
-    if (const std::string list = lacking(table); !list.empty()) {
-      fills.push_back(fill_from_replay(table, list));
-    }
-  }
-  const std::string spans = lacking(kSpansTable);
-  const std::string drop = fmt::format("DROP TABLE IF EXISTS nuages.{} SYNC", kReplayTable);
-  Status status = run_on_writer(drop);
-  if (status) status = run_on_writer(create_replay_table());
-  if (status) {
-    const Insert rows = replay_insert(block);
-    status = insert_one(rows.sql, rows.data);
-    if (!status) replace(writer_, writer_arguments_);
-  }
-  if (status && !spans.empty()) {
-    status = switch_views("DETACH");
-    if (status) status = run_on_writer(fill_from_replay(kSpansTable, spans));
-    Status attached = switch_views("ATTACH");
-    if (status) status = std::move(attached);
-  }
-  for (const std::string& fill : fills) {
-    if (status) status = run_on_writer(fill);
-  }
-  for (const Insert& insert : inserts_for(block)) {
-    if (status && !insert.deduplicated) status = insert_one(insert.sql, insert.data);
-  }
-  Status dropped = run_on_writer(drop);
-  return status ? dropped : status;
 }
 
 std::string ChdbStore::version() const { return std::string("chDB ") + library_->version(); }

@@ -1,6 +1,7 @@
 #include "store/chdb_store.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <atomic>
 #include <filesystem>
@@ -160,6 +161,19 @@ TEST_F(ChdbStoreTest, WideDictionariesArriveWhole) {
               " countIf(http_route = concat('route-', toString((span_id - 1) % 300)))"
               " FROM nuages.spans WHERE service = 'wide'"),
       "[[70000,70000,300,256,70000,70000]]");
+}
+
+TEST_F(ChdbStoreTest, MergesRunAtTheLowestPriority) {
+  process_store();
+  int merge_threads = 0;
+  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
+    std::string name;
+    std::getline(std::ifstream(task.path() / "comm"), name);
+    if (name != "MergeMutate") continue;
+    ++merge_threads;
+    EXPECT_EQ(getpriority(PRIO_PROCESS, static_cast<id_t>(std::stoul(task.path().filename()))), 19);
+  }
+  EXPECT_EQ(merge_threads, 2);
 }
 
 TEST_F(ChdbStoreTest, ReadersAndTheWriterWorkAtOnce) {

@@ -249,17 +249,21 @@ Result<std::shared_ptr<SpanBlock>> Ingest::block_of(const PendingPtr& segment) c
   return block;
 }
 
-// The oldest sealed segment whose time has come; else null and when to look again (0: at a change).
+// The sealed segment that has waited longest for a try, the oldest first among those not yet tried;
+// null, and when to look again (0: at a change), if none is due. A refused one never goes before
+// one that was not tried: it would hold them up for as long as it is refused.
 Ingest::PendingPtr Ingest::next_segment(uint64_t& wake_ns) const {
   wake_ns = 0;
   if (store_ == nullptr) return nullptr;
-  const uint64_t now = steady_now();
+  PendingPtr next;
   for (const PendingPtr& segment : segments_) {
-    if (!segment->sealed) break;  // only the last one is open
-    const uint64_t due = std::max(segment->next_try_ns, store_next_try_ns_);
-    if (due <= now) return segment;
-    wake_ns = wake_ns == 0 ? due : std::min(wake_ns, due);
+    if (!segment->sealed) break;  // only the last ones are open
+    if (next == nullptr || segment->next_try_ns < next->next_try_ns) next = segment;
   }
+  if (next == nullptr) return nullptr;
+  const uint64_t due = std::max(next->next_try_ns, store_next_try_ns_);
+  if (due <= steady_now()) return next;
+  wake_ns = due;
   return nullptr;
 }
 

@@ -115,10 +115,10 @@ constexpr View kViews[] = {
     {"services",
      R"(service LowCardinality(String), received Date, span_count SimpleAggregateFunction(sum, UInt64),
   entry_count SimpleAggregateFunction(sum, UInt64), error_count SimpleAggregateFunction(sum, UInt64),
-  last_seen SimpleAggregateFunction(max, DateTime64(9, 'UTC')))",
+  last_seen SimpleAggregateFunction(max, DateTime('UTC')))",
      "AggregatingMergeTree PARTITION BY toYYYYMMDD(received) ORDER BY (service, received)",
      R"(SELECT service, toDate(spans.received) AS received, count() AS span_count,
-  countIf(entry = 1) AS entry_count, countIf(status = 2) AS error_count, max(ts) AS last_seen
+  countIf(entry = 1) AS entry_count, countIf(status = 2) AS error_count, max(spans.received) AS last_seen
   FROM nuages.spans AS spans GROUP BY service, received)",
      ""},
     {"red",

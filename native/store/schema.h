@@ -5,7 +5,7 @@
 //   trace_ix    view of spans: trace id -> minutes in which it has spans; narrows trace reads
 //   trace_links view of spans: link target trace -> the span that links to it
 //   n_plus_one  view of spans: spans flagged for repeated queries, with their events
-//   services    view of spans: spans, entries, errors and last start per service and receive day
+//   services    view of spans: spans, entries, errors and last receipt per service and receive day
 //   red         view of spans: rate, errors and durations of entry spans per minute; a row per
 //               duration bucket floor(8 log2 ns), so that any quantile can be read from sums
 //   resources   one row per resource content hash

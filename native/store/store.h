@@ -23,8 +23,10 @@ class Store {
  public:
   virtual ~Store() = default;
 
-  // Inserts all rows of the block or none. `token` identifies the block: inserting the same token
-  // again changes nothing (spans and every derived view alike), so a replay after a crash is exact.
+  // Inserts all rows of the block. `token` identifies it: inserting the last token again, or one
+  // whose insert failed, in this process or a later one, adds only what is missing (in spans and in
+  // every derived view alike), so a replay after a crash is exact. After kExhausted nothing of the
+  // block is stored; it may come again in smaller ones.
   virtual Status insert(const SpanBlock& block, std::string_view token) = 0;
 
   // Runs one statement and returns its output in JSONCompact, or for statements without rows an

@@ -368,7 +368,7 @@ void Wal::forget(const SegmentId& segment, bool keep_file) {
   if (error) {
     log(LogLevel::kError, kComponent,
         "cannot remove " + path(segment) + ": " + error.message() +
-            "; its spans are stored and will not be stored twice");
+            "; its spans are stored, and would be stored again after a restart");
   }
   if (Status status = sync_folder(options_.folder); !status.ok()) {
     log(LogLevel::kError, kComponent, status.error().message);
