@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import os
+import shutil
+import ssl
 import subprocess
 import sys
 import textwrap
@@ -16,11 +18,27 @@ from typing import Any, Callable
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+# Nothing of the machine's own tracing, TLS or proxy set-up may reach a program.
+FOREIGN = (
+    "OTEL_",
+    "NUAGES_",
+    "DJANGO_",
+    "SSL_CERT_",
+    "CURL_CA_",
+    "REQUESTS_CA_",
+    "GRPC_",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "http_proxy",
+    "https_proxy",
+)
 HERE = Path(__file__).resolve().parent
 
 
 class Receiver:
-    def __init__(self) -> None:
+    """Keeps what is posted to it; with a certificate (PEM file with its key) it speaks TLS."""
+
+    def __init__(self, certificate: str = "") -> None:
         self.requests: list[Any] = []
         self.changed = threading.Condition()
         receiver = self
@@ -41,7 +59,11 @@ class Receiver:
                 return None
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.endpoint = f"http://127.0.0.1:{self.server.server_address[1]}"
+        self.endpoint = f"http{'s' * bool(certificate)}://127.0.0.1:{self.server.server_address[1]}"
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def spans(self) -> list[Any]:
@@ -98,6 +120,27 @@ def receiver() -> Iterator[Receiver]:
 
 
 @pytest.fixture
+def certificate(tmp_path: Path) -> str:
+    """A self-signed certificate for 127.0.0.1 with its key, in one PEM file."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("the openssl command is not installed")
+    key, pem = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subject = ("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2")
+    new = (openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", str(key), "-out", str(pem))
+    subprocess.run([*new, *subject], check=True, capture_output=True)
+    pem.write_text(pem.read_text() + key.read_text())
+    return str(pem)
+
+
+@pytest.fixture
+def tls_receiver(certificate: str) -> Iterator[Receiver]:
+    made = Receiver(certificate)
+    yield made
+    made.close()
+
+
+@pytest.fixture
 def program(tmp_path: Path, receiver: Receiver) -> Callable[..., Any]:
     """program(code, **environment): the code in a new interpreter that exports to the receiver; fails when it exits other than `status`."""
 
@@ -106,9 +149,7 @@ def program(tmp_path: Path, receiver: Receiver) -> Callable[..., Any]:
     ) -> Any:
         script = tmp_path / "program.py"
         script.write_text(textwrap.dedent(code))
-        base = {
-            name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "NUAGES_", "DJANGO_"))
-        }
+        base = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
         done = subprocess.run(
             [*command, sys.executable, *options, str(script)],
             env={

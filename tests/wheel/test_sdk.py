@@ -64,6 +64,25 @@ assert provider.force_flush() is True
     )
 
 
+TLS = SETUP + "tracer.start_span('secret').end()\nprint(provider.force_flush(3000))\n"
+
+
+def test_tls_trusts_what_pythons_ssl_module_trusts(program, tls_receiver, certificate):
+    """The wheel's libcurl knows no authorities of its own."""
+    trusted = f"""
+import ssl
+paths = ssl.get_default_verify_paths()
+ssl.get_default_verify_paths = lambda: paths._replace(cafile={certificate!r})
+"""
+    assert program(trusted + TLS, OTEL_EXPORTER_OTLP_ENDPOINT=tls_receiver.endpoint).stdout == "True\n"
+    assert tls_receiver.named("secret")
+
+
+def test_tls_with_an_unknown_certificate_sends_nothing_and_says_why(program, tls_receiver):
+    done = program(TLS, OTEL_EXPORTER_OTLP_ENDPOINT=tls_receiver.endpoint, NUAGES_SHUTDOWN_TIMEOUT="1")
+    assert tls_receiver.requests == [] and "OTEL_EXPORTER_OTLP_CERTIFICATE" in done.stderr
+
+
 def test_names_imported_before_the_installation_are_native(program, receiver):
     program(
         """
