@@ -45,7 +45,9 @@ std::string receiver_of(const PipelineConfig& config) {
   const auto endpoint = net::parse_endpoint(config.client);
   std::string text = endpoint.ok() ? endpoint->url + ' ' + endpoint->unix_socket : std::string();
   text += config.client.protocol == net::Protocol::kGrpc ? " grpc" : " http";
-  for (const auto& [name, value] : config.client.headers) text += '\n' + name + ':' + value;
+  for (const auto& [name, value] : config.client.headers) {
+    text.append(1, '\n').append(name).append(1, ':').append(value);
+  }
   return text;
 }
 
