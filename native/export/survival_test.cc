@@ -47,6 +47,7 @@ using nuages::testing::TestReceiver;
 
 constexpr uint32_t kMinute = 60'000;
 constexpr uint64_t kSecond = 1'000'000'000;
+constexpr char kNobody[] = "http://127.0.0.1:1";
 
 struct Names {
   std::vector<std::string> names;
@@ -74,6 +75,12 @@ using Strings = std::vector<std::string>;
 class SurvivalTest : public ::testing::Test {
  protected:
   void SetUp() override {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    GTEST_SKIP() << "the sanitizers' allocators do not survive a fork beside other threads";
+#endif
+    make_base();
+  }
+  void make_base() {
     char path[] = "/dev/shm/nuages-test-XXXXXX";
     if (mkdtemp(path) == nullptr) GTEST_SKIP() << "no /dev/shm";
     base_ = path;
@@ -172,6 +179,12 @@ class SurvivalTest : public ::testing::Test {
 
   std::string base_;
   mutable std::vector<std::shared_ptr<Pipeline>> kept_;
+};
+
+// Without threads, so that the sanitizers can watch.
+class OrphanTest : public SurvivalTest {
+ protected:
+  void SetUp() override { make_base(); }
 };
 
 TEST_F(SurvivalTest, TheNextProcessSendsWhatAKilledOneLeft) {
@@ -416,7 +429,7 @@ TEST_F(SurvivalTest, AKilledAdoptersWorkIsFinishedByTheNext) {
   EXPECT_TRUE(files().empty());
 }
 
-TEST_F(SurvivalTest, LifeIsPidAndStartTimeAndImageInOnePidNamespace) {
+TEST_F(OrphanTest, LifeIsPidAndStartTimeAndImageInOnePidNamespace) {
   const Owner self = this_process();
   EXPECT_NE(self.start, 0U);
   EXPECT_NE(self.pid_namespace, 0U);
@@ -493,8 +506,8 @@ TEST_F(SurvivalTest, AnOwnerThatWasTakenForDeadDoesNotRepeatWhatOthersSent) {
   munmap(header, 4096);
 }
 
-TEST_F(SurvivalTest, OldAndTooManyFilesGo) {
-  for (int i = 0; i < 5; ++i) leave("http://127.0.0.1:1", 1, "nobody");
+TEST_F(OrphanTest, OldAndTooManyFilesGo) {
+  for (int i = 0; i < 5; ++i) leave(kNobody, 1, "nobody");
   ASSERT_EQ(files().size(), 5U);
   OrphanLimits limits;
   limits.files = 3;
@@ -519,9 +532,8 @@ TEST_F(SurvivalTest, AnEmptyFileOfADeadProcessGoesWhoeverFindsIt) {
   EXPECT_TRUE(files().empty());
 }
 
-TEST_F(SurvivalTest, WhatIsNotOursIsNeverTouched) {
-  TestReceiver receiver;
-  leave(receiver.url(), 1);
+TEST_F(OrphanTest, WhatIsNotOursIsNeverTouched) {
+  leave(kNobody, 1);
   const std::string orphan = files()[0];
   const auto untouched = [&](const char* why) {
     SCOPED_TRACE(why);
@@ -552,7 +564,7 @@ TEST_F(SurvivalTest, WhatIsNotOursIsNeverTouched) {
   untouched("a pipe, which must not block either");
 }
 
-TEST_F(SurvivalTest, ADirectoryOfSomebodyElseIsRefused) {
+TEST_F(OrphanTest, ADirectoryOfSomebodyElseIsRefused) {
   const QueueMemory memory({});
   const auto create = [&](const std::string& base) {
     return TmpfsFile::create({base}, {}, 4096).error().message;
@@ -587,9 +599,8 @@ TEST_F(SurvivalTest, WithoutRoomTheQueueIsInAnonymousMemory) {
 
 // A file is damaged in every way that random bytes find: nothing crashes, nothing hangs, the own
 // span arrives, and the file is gone or waits for its time.
-TEST_F(SurvivalTest, SurvivesDamagedFiles) {
-  TestReceiver receiver;
-  leave(receiver.url(), 10);
+TEST_F(OrphanTest, SurvivesDamagedFiles) {
+  leave(kNobody, 10);
   std::string sound;
   {
     std::ifstream file(files()[0], std::ios::binary);
@@ -630,9 +641,8 @@ TEST_F(SurvivalTest, SurvivesDamagedFiles) {
   EXPECT_GT(sent, 1000U);
 }
 
-TEST_F(SurvivalTest, AFileThatKilledItsAdoptersIsGivenUp) {
-  TestReceiver receiver;
-  leave(receiver.url(), 2);
+TEST_F(OrphanTest, AFileThatKilledItsAdoptersIsGivenUp) {
+  leave(kNobody, 2);
   uint64_t audience = 0;
   const std::string path = files()[0];
   {
