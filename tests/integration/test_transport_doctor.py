@@ -93,7 +93,7 @@ def test_each_mistake_is_one_failure_with_its_fix(tmp_path: Path, environment: A
 
 def test_the_receiver_is_the_trouble(tmp_path: Path, tmp_path_factory: Any) -> None:
     def diagnose(endpoint: str, **environment: str) -> str:
-        status, text = doctor(tmp_path, "--timeout", "1", OTEL_EXPORTER_OTLP_ENDPOINT=endpoint, **environment)
+        status, text = doctor(tmp_path, "--timeout", "0.5", OTEL_EXPORTER_OTLP_ENDPOINT=endpoint, **environment)
         found = failures(text)
         assert status == 1 and len(found) == 1, text
         return found[0]
