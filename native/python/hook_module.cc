@@ -208,18 +208,14 @@ PyObject* item_of(PyObject* dict, const char* name) noexcept {
 
 void hook_failed(Hooks& hooks, std::string_view place) noexcept {
   ++hooks.failures;
-  PyObject *type = nullptr, *value = nullptr, *traceback = nullptr;
-  PyErr_Fetch(&type, &value, &traceback);
-  PyErr_NormalizeException(&type, &value, &traceback);
-  const Ref kept_type = Ref::take(type), kept_value = Ref::take(value),
-            kept_traceback = Ref::take(traceback);
-  postpone_interrupt(value);
+  const Ref error = Ref::take(take_exception());
+  postpone_interrupt(error.get());
   try {
     if (!hooks.logged.emplace(place).second) return;
     std::string text =
         "nuages failed while " + std::string(place) + "; the application is not affected";
-    if (kept_value) {
-      const Ref shown = Ref::take(call_python(PyObject_Repr, kept_value.get()));
+    if (error) {
+      const Ref shown = Ref::take(call_python(PyObject_Repr, error.get()));
       if (shown) text.append(": ").append(Utf8(shown.get()).view());
       PyErr_Clear();
     }

@@ -48,35 +48,8 @@ struct Hooks : HookState {
   std::unordered_set<std::string> logged;  // places that failed and were logged
 };
 
-// Types whose objects only native code makes.
-#if PY_VERSION_HEX >= 0x030A0000
-inline constexpr unsigned long kNoConstructor = Py_TPFLAGS_DISALLOW_INSTANTIATION;
-#else
-inline constexpr unsigned long kNoConstructor = 0;
-#endif
-
-// Sets the application's exception aside while a hook works, and puts it back unchanged.
-class SavedException {
- public:
-  SavedException() noexcept { PyErr_Fetch(&type_, &value_, &traceback_); }
-  SavedException(const SavedException&) = delete;
-  SavedException& operator=(const SavedException&) = delete;
-  ~SavedException() { PyErr_Restore(type_, value_, traceback_); }
-
-  bool any() const noexcept { return type_ != nullptr; }
-  // Borrowed, normalised, with its traceback attached; null when there is no exception.
-  PyObject* value() noexcept {
-    if (type_ == nullptr) return nullptr;
-    PyErr_NormalizeException(&type_, &value_, &traceback_);
-    if (traceback_ != nullptr && value_ != nullptr) PyException_SetTraceback(value_, traceback_);
-    return value_;
-  }
-
- private:
-  PyObject* type_ = nullptr;
-  PyObject* value_ = nullptr;
-  PyObject* traceback_ = nullptr;
-};
+// The application's exception while a hook works.
+using SavedException = ErrorGuard;
 
 // Attribute and item look-ups that leave no exception; empty when absent.
 Ref attribute_of(PyObject* object, PyObject* name) noexcept;

@@ -202,14 +202,10 @@ bool run_callbacks(ModuleState& state, const Ref& callbacks, PyObject* span,
                                              with_context ? keywords.get() : nullptr));
     if (result) continue;
     if (!PyErr_ExceptionMatches(PyExc_Exception)) return false;
-    PyObject *type = nullptr, *value = nullptr, *traceback = nullptr;
-    PyErr_Fetch(&type, &value, &traceback);
-    PyErr_NormalizeException(&type, &value, &traceback);
-    if (traceback) PyException_SetTraceback(value, traceback);
-    const Ref error[] = {Ref::take(type), Ref::take(value), Ref::take(traceback)};
+    const Ref error = Ref::take(take_exception());
     const Ref reported =
         Ref::take(call_python(PyObject_CallFunctionObjArgs, state.processor_failed.get(), callback,
-                              error[1].get(), nullptr));
+                              error.get(), nullptr));
     if (!reported) drop_error();
   }
   return true;

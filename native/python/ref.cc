@@ -21,12 +21,7 @@ bool is_interrupt(PyObject* exception) noexcept {
 }  // namespace
 
 void hang_if_finalizing() noexcept {
-#if PY_VERSION_HEX >= 0x030D0000
-  const bool finalizing = Py_IsFinalizing() != 0;
-#else
-  const bool finalizing = _Py_IsFinalizing() != 0;
-#endif
-  if (!finalizing) return;
+  if (!is_finalizing()) return;
   for (;;) pause();
 }
 
@@ -41,12 +36,8 @@ void postpone_interrupt(PyObject* exception) noexcept {
 
 void drop_error() noexcept {
   if (PyErr_Occurred() == nullptr) return;
-  PyObject *type = nullptr, *value = nullptr, *traceback = nullptr;
-  PyErr_Fetch(&type, &value, &traceback);
-  PyErr_NormalizeException(&type, &value, &traceback);
-  const Ref kept_type = Ref::take(type), kept_value = Ref::take(value),
-            kept_traceback = Ref::take(traceback);
-  postpone_interrupt(value);
+  const Ref error = Ref::take(take_exception());
+  postpone_interrupt(error.get());
 }
 
 Utf8::Utf8(PyObject* object) noexcept {

@@ -4,12 +4,12 @@
 // wherever it is copied or destroyed. No exceptions, no cost over a raw pointer.
 #pragma once
 
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
 #include <cxxabi.h>
 
 #include <string_view>
 #include <utility>
+
+#include "python/compat.h"
 
 namespace nuages::python {
 
@@ -41,20 +41,6 @@ class Ref {
 
  private:
   PyObject* object_ = nullptr;
-};
-
-// Keeps the Python error that was set before, for code that runs Python while one is pending.
-class ErrorGuard {
- public:
-  ErrorGuard() noexcept { PyErr_Fetch(&type_, &value_, &traceback_); }
-  ~ErrorGuard() { PyErr_Restore(type_, value_, traceback_); }
-  ErrorGuard(const ErrorGuard&) = delete;
-  ErrorGuard& operator=(const ErrorGuard&) = delete;
-
- private:
-  PyObject* type_ = nullptr;
-  PyObject* value_ = nullptr;
-  PyObject* traceback_ = nullptr;
 };
 
 // Never returns while the interpreter is being finalised, otherwise returns at once.
