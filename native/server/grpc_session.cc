@@ -22,6 +22,7 @@ constexpr size_t kReadSize = 128 << 10;
 constexpr size_t kWriteSize = 256 << 10;
 constexpr size_t kPrefixSize = 5;  // compressed flag and length in front of a gRPC message
 constexpr uint64_t kSecond = 1'000'000'000;
+constexpr uint64_t kStopGraceNs = 2 * kSecond;
 
 nghttp2_nv header(std::string_view name, std::string_view value) {
   // nghttp2 copies both: no NO_COPY flag is set.
@@ -153,11 +154,13 @@ void GrpcSession::stop() {
   asio::post(socket_.get_executor(), [self = shared_from_this()] {
     if (self->closed_ || self->stopping_) return;
     self->stopping_ = true;
+    self->stopping_ns_ = steady_now();
     if (self->session_ == nullptr) return self->close();
     nghttp2_submit_goaway(self->session_, NGHTTP2_FLAG_NONE,
                           nghttp2_session_get_last_proc_stream_id(self->session_), NGHTTP2_NO_ERROR,
                           nullptr, 0);
     self->flush();
+    if (!self->closed_) self->watch();  // in place of the wait that is running
   });
 }
 
@@ -239,7 +242,8 @@ void GrpcSession::flush() {
 }
 
 void GrpcSession::watch() {
-  const uint64_t tick = std::clamp(options_->timeout_ns / 4, kSecond / 20, 5 * kSecond);
+  const uint64_t tick =
+      stopping_ ? kStopGraceNs : std::clamp(options_->timeout_ns / 4, kSecond / 20, 5 * kSecond);
   timer_.expires_after(std::chrono::nanoseconds(tick));
   timer_.async_wait([self = shared_from_this()](const error_code& error) {
     if (error || self->closed_) return;
@@ -257,7 +261,8 @@ bool GrpcSession::check_peer(uint64_t now) {
   if (pinged_ns_ != 0 && late(pinged_ns_)) return false;
   for (const auto& [id, stream] : streams_) {
     const bool waits_for_peer = !stream->complete || stream->answered;
-    if (waits_for_peer && late(stream->progress_ns)) {
+    const bool cut = stopping_ && !stream->complete && now - stopping_ns_ >= kStopGraceNs;
+    if (cut || (waits_for_peer && late(stream->progress_ns))) {
       nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, id, NGHTTP2_CANCEL);
     }
   }

@@ -9,7 +9,8 @@
 //
 // Slow and vanished peers: no settings within the timeout, a request or an answer that makes no
 // progress for the timeout, or no reply to our PING on a silent connection: the connection is
-// closed. stop() sends GOAWAY, lets begun calls end and closes.
+// closed. stop() sends GOAWAY, lets begun calls end, resets those whose request is not whole after
+// two seconds, and closes.
 //
 // Threading: everything runs on the socket's strand; stop() and the handler's callback may come
 // from any thread. Lifetime: kept alive by its pending operations and calls.
@@ -116,7 +117,8 @@ class GrpcSession final : public Connection, public std::enable_shared_from_this
   bool writing_ = false;
   bool stopping_ = false;
   bool closed_ = false;
-  bool settled_ = false;  // the client's settings came
+  bool settled_ = false;      // the client's settings came
+  uint64_t stopping_ns_ = 0;  // when stop() came
   uint64_t started_ns_ = 0;
   uint64_t received_ns_ = 0;  // last bytes from the peer
   uint64_t written_ns_ = 0;   // last write begun

@@ -23,6 +23,7 @@ namespace http = boost::beast::http;
 using boost::system::error_code;
 
 constexpr uint32_t kMaxHeaderBytes = 32 << 10;
+constexpr auto kStopGrace = std::chrono::seconds(2);
 constexpr auto kKeepAlive = std::chrono::seconds(75);
 constexpr size_t kReadSize = 128 << 10;
 
@@ -63,7 +64,10 @@ std::string_view view(beast::string_view text) { return {text.data(), text.size(
 
 HttpSession::HttpSession(asio::ip::tcp::socket socket, std::shared_ptr<const HttpOptions> options,
                          MemoryBudget& budget)
-    : stream_(std::move(socket)), options_(std::move(options)), share_(budget) {}
+    : stream_(std::move(socket)),
+      stop_timer_(stream_.get_executor()),
+      options_(std::move(options)),
+      share_(budget) {}
 
 void HttpSession::start() {
   asio::post(stream_.get_executor(), [self = shared_from_this()] { self->read_head(); });
@@ -72,7 +76,14 @@ void HttpSession::start() {
 void HttpSession::stop() {
   asio::post(stream_.get_executor(), [self = shared_from_this()] {
     self->stopping_ = true;
-    if (self->idle_) self->close();
+    if (self->idle_) return self->close();
+    if (!self->receiving_) return;
+    // The stream's own limit is fixed for the read that is running.
+    self->stop_timer_.expires_after(kStopGrace);
+    self->stop_timer_.async_wait([weak = self->weak_from_this()](const error_code& error) {
+      const auto session = weak.lock();
+      if (session != nullptr && !error && session->receiving_) session->close();
+    });
   });
 }
 
@@ -84,6 +95,7 @@ void HttpSession::close() {
 
 void HttpSession::read_head() {
   idle_ = buffer_.size() == 0;
+  receiving_ = true;
   parser_ = std::make_unique<Parser>();
   parser_->header_limit(kMaxHeaderBytes);
   // Checked by us, with a better answer; the parser must not stop before it.
@@ -177,6 +189,7 @@ std::optional<Request> HttpSession::parse_target(std::string_view target) {
 }
 
 void HttpSession::on_request() {
+  receiving_ = false;
   auto& message = parser_->get();
   const bool keep_alive = message.keep_alive();
   std::optional<Request> request = parse_target(view(message.target()));
@@ -219,6 +232,7 @@ void HttpSession::on_request() {
 }
 
 void HttpSession::refuse(int status, const std::string& message) {
+  receiving_ = false;
   // What is left of the request would be read as the next one, so the connection ends here.
   send(options_->service->error(status, message), false);
 }

@@ -6,11 +6,13 @@
 // service, so that OTLP clients get protobuf and browsers get JSON.
 //
 // Slow peers: a request's head within the timeout, its body and the answer within four of them, 75
-// s between requests. Memory: bodies take from the budget shared by all connections. Threading:
+// s between requests; two seconds for what is not whole when a stop begins: nothing of it was
+// acknowledged. Memory: bodies take from the budget shared by all connections. Threading:
 // everything runs on the socket's strand; stop() and the answer may come from any thread.
 #pragma once
 
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http/parser.hpp>
@@ -68,12 +70,14 @@ class HttpSession final : public Connection, public std::enable_shared_from_this
   static std::optional<Request> parse_target(std::string_view target);
 
   boost::beast::tcp_stream stream_;
+  boost::asio::steady_timer stop_timer_;
   boost::beast::flat_buffer buffer_;
   std::shared_ptr<const HttpOptions> options_;
   MemoryBudget::Share share_;
   std::unique_ptr<Parser> parser_;  // of the current request
   bool first_ = true;
-  bool idle_ = true;  // between requests, or answered for good
+  bool idle_ = true;        // between requests, or answered for good
+  bool receiving_ = false;  // a request that is not whole yet
   bool stopping_ = false;
   size_t drained_ = 0;
 };

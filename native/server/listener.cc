@@ -5,6 +5,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/strand.hpp>
 #include <chrono>
+#include <condition_variable>
 #include <tuple>
 #include <vector>
 
@@ -42,6 +43,8 @@ struct Listener::State {
   std::mutex mutex;
   std::list<std::weak_ptr<Connection>> connections;
   bool stopped = false;
+  size_t active = 0;
+  std::condition_variable gone;
 
   // Forgets what has gone; returns how many are left. Call with the mutex held.
   size_t sweep() {
@@ -128,6 +131,12 @@ void Listener::take(const std::shared_ptr<State>& state, Socket socket) {
     std::ignore = socket.set_option(tcp::no_delay(true), ignored);
     connection = state->factory(std::move(socket));
     state->connections.push_back(connection);
+    ++state->active;
+    connection->presence = std::shared_ptr<void>(nullptr, [state](void*) {
+      const std::lock_guard gone(state->mutex);
+      --state->active;
+      state->gone.notify_all();
+    });
   }
   connection->start();
 }
@@ -152,7 +161,15 @@ void Listener::stop() {
 
 size_t Listener::active() const {
   const std::lock_guard lock(state_->mutex);
-  return state_->sweep();
+  return state_->active;
+}
+
+bool Listener::wait_idle(uint64_t deadline_ns) const {
+  std::unique_lock lock(state_->mutex);
+  const uint64_t now = steady_now();
+  return state_->gone.wait_for(lock,
+                               std::chrono::nanoseconds(deadline_ns > now ? deadline_ns - now : 0),
+                               [this] { return state_->active == 0; });
 }
 
 }  // namespace nuages::server

@@ -12,6 +12,7 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <list>
 #include <memory>
@@ -30,6 +31,9 @@ class Connection {
   virtual void start() = 0;
   // Any thread: finish what was begun, then close.
   virtual void stop() = 0;
+
+  // Tells the listener when the connection is gone; set by it.
+  std::shared_ptr<void> presence;
 };
 
 class Listener {
@@ -51,6 +55,8 @@ class Listener {
   // Accepts no more and asks every connection to finish.
   void stop();
   size_t active() const;
+  // Until no connection is left; false at the deadline, a steady time.
+  bool wait_idle(uint64_t deadline_ns) const;
 
  private:
   struct State;

@@ -221,6 +221,25 @@ def test_back_pressure_is_retryable(make_server: Callable[..., Server]) -> None:
         TraceServiceStub(channel).Export(otlp_request("pressure", new_id(16), [new_id(8)]), timeout=PATIENCE)
 
 
+def test_an_unfinished_request_does_not_hold_the_stop(make_server: Callable[..., Server]) -> None:  # noqa: F811
+    server = make_server("--peer-timeout=600", "--stop-timeout=600").start()
+    begun = threading.Event()
+
+    def never_ending() -> Iterator[bytes]:
+        begun.set()
+        ended.wait()
+        yield b""
+
+    ended = threading.Event()
+    with grpc.insecure_channel(server.grpc) as channel:
+        call = channel.stream_unary("/opentelemetry.proto.collector.trace.v1.TraceService/Export")
+        waiting = call.future(never_ending(), timeout=PATIENCE)
+        assert begun.wait(PATIENCE)
+        assert server.stop() == 0
+        assert waiting.exception() is not None
+        ended.set()
+
+
 def test_stop_lets_running_calls_end(nuages_server: Server) -> None:  # noqa: F811
     """Clients that send all the time while the server stops: each call is acknowledged and stored, or fails."""
     trace, acknowledged, first = new_id(16), [], threading.Event()
