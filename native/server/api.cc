@@ -21,9 +21,10 @@ struct Route {
   Response (*handler)(const Context&);
 };
 
-constexpr std::array<Route, 9> kRoutes{{
+constexpr std::array<Route, 10> kRoutes{{
     {"/healthz", health},
     {"/readyz", readiness},
+    {"/metrics", metrics},
     {"/api/v1/status", status},
     {"/api/v1/services", services},
     {"/api/v1/routes", routes},

@@ -1,5 +1,5 @@
-// The JSON API: every route below /api/v1, /healthz and /readyz, as a function from Request to
-// Response.
+// The JSON API: every route below /api/v1, /healthz, /readyz and /metrics, as a function from
+// Request to Response.
 //
 // docs/openapi.yaml describes the routes; a test compares both. handle() may be called by any
 // number of threads and blocks on SQL, so call it on a worker, not on a network thread. It never
@@ -28,6 +28,13 @@ struct ServerStatus {
   uint64_t received_spans = 0;
   uint64_t rejected_spans = 0;
   uint64_t repeated_spans = 0;
+  uint64_t inserted_spans = 0;
+  uint64_t waiting_blocks = 0;
+  uint64_t split_blocks = 0;
+  uint64_t quarantined_blocks = 0;
+  uint64_t store_bytes = 0;
+  uint64_t dropped_partitions = 0;  // by retention
+  uint64_t disk_free_bytes = 0;
   uint64_t wal_segments = 0;
   uint64_t wal_bytes = 0;
   uint64_t start_time_ns = 0;  // Unix nanoseconds

@@ -60,6 +60,7 @@ std::string id_or_empty(SpanId id);
 Response status(const Context& context);  // api_status.cc
 Response health(const Context& context);
 Response readiness(const Context& context);
+Response metrics(const Context& context);
 Response services(const Context& context);  // api_lists.cc
 Response routes(const Context& context);
 Response traces(const Context& context);

@@ -19,6 +19,10 @@ Response status(const Context& context) {
   json.field("kind", std::string_view(now.store_kind));
   json.field("version", std::string_view(now.store_version));
   json.field("ready", now.store_ready).field("error", std::string_view(now.store_error));
+  json.field("bytes", now.store_bytes).field("waiting_blocks", now.waiting_blocks);
+  json.field("split_blocks", now.split_blocks).field("quarantined_blocks", now.quarantined_blocks);
+  json.field("dropped_partitions", now.dropped_partitions);
+  json.field("disk_free_bytes", now.disk_free_bytes);
   json.end_object();
   json.key("received").begin_object();
   json.field("spans", now.received_spans).field("rejected", now.rejected_spans);
@@ -30,6 +34,48 @@ Response status(const Context& context) {
              wall > now.start_time_ns ? (wall - now.start_time_ns) / kNanosecondsPerSecond : 0);
   json.end_object();
   return json_response(std::move(json));
+}
+
+Response metrics(const Context& context) {
+  struct Metric {
+    const char* name;
+    const char* type;
+    const char* help;
+    uint64_t value;
+  };
+  const ServerStatus now = context.options.status();
+  const Metric list[] = {
+      {"nuages_received_spans_total", "counter", "Spans acknowledged.", now.received_spans},
+      {"nuages_rejected_spans_total", "counter", "Spans refused as malformed.", now.rejected_spans},
+      {"nuages_repeated_spans_total", "counter", "Spans sent again and not stored again.",
+       now.repeated_spans},
+      {"nuages_inserted_spans_total", "counter", "Spans written to the store.", now.inserted_spans},
+      {"nuages_split_blocks_total", "counter", "Blocks too large for the store's memory.",
+       now.split_blocks},
+      {"nuages_quarantined_blocks_total", "counter", "Blocks set aside in wal/quarantine.",
+       now.quarantined_blocks},
+      {"nuages_dropped_partitions_total", "counter", "Days deleted by retention.",
+       now.dropped_partitions},
+      {"nuages_waiting_blocks", "gauge", "Blocks not yet in the store.", now.waiting_blocks},
+      {"nuages_wal_segments", "gauge", "Files of the write-ahead log.", now.wal_segments},
+      {"nuages_wal_bytes", "gauge", "Size of the write-ahead log.", now.wal_bytes},
+      {"nuages_store_bytes", "gauge", "Size of the store's tables.", now.store_bytes},
+      {"nuages_disk_free_bytes", "gauge", "Free space of the data folder's disk.",
+       now.disk_free_bytes},
+      {"nuages_store_ready", "gauge", "1 when the last insert succeeded.",
+       uint64_t{now.store_ready}},
+      {"nuages_start_time_seconds", "gauge", "Start of the process, Unix time.",
+       now.start_time_ns / kNanosecondsPerSecond},
+  };
+  std::string out;
+  for (const Metric& metric : list) {
+    out.append("# HELP ").append(metric.name).append(" ").append(metric.help);
+    out.append("\n# TYPE ").append(metric.name).append(" ").append(metric.type).append("\n");
+    out.append(metric.name).append(" ").append(std::to_string(metric.value)).append("\n");
+  }
+  Response response = text_response(200, std::move(out));
+  response.content_type = "text/plain; version=0.0.4; charset=utf-8";
+  return response;
 }
 
 Response health(const Context&) { return text_response(200, "ok\n"); }

@@ -72,6 +72,7 @@ CommandLine parse_command_line(int argc, const char* const* argv,
   std::string ui = options.ui.text();
   std::string level = "info";
   uint64_t wal_mib = options.max_wal_bytes >> 20;
+  double max_store_gib = 0;
   double peer_seconds = 30;
   double stop_seconds = 20;
 
@@ -94,6 +95,12 @@ CommandLine parse_command_line(int argc, const char* const* argv,
       ->capture_default_str();
   app.add_option("--max-wal-mib", wal_mib,
                  "accepted spans not yet in the store may take this much disk")
+      ->capture_default_str();
+  app.add_option("--retention-days", options.retention.days,
+                 "spans received longer ago are deleted, by whole days; 0 keeps them")
+      ->capture_default_str();
+  app.add_option("--max-store-gib", max_store_gib,
+                 "above this the oldest days are deleted, never the current one; 0: no limit")
       ->capture_default_str();
   app.add_option("--max-connections", options.max_connections, "per port")->capture_default_str();
   app.add_option("--peer-timeout", peer_seconds, "seconds until a silent client is dropped")
@@ -151,6 +158,11 @@ CommandLine parse_command_line(int argc, const char* const* argv,
     return fail("--max-wal-mib=" + std::to_string(wal_mib) + " is more than " +
                 std::to_string(kMostWalMib));
   }
+  constexpr double kMostGib = 1 << 30;
+  if (!(max_store_gib >= 0 && max_store_gib <= kMostGib) || options.retention.days > 36500) {
+    return fail("--max-store-gib and --retention-days must be 0 or more, the days at most 36500");
+  }
+  options.retention.max_bytes = static_cast<uint64_t>(max_store_gib * (1 << 30));
   options.max_wal_bytes = wal_mib << 20;
   options.peer_timeout_ns = static_cast<uint64_t>(peer_seconds * kSecond);
   options.stop_timeout_ns = static_cast<uint64_t>(stop_seconds * kSecond);

@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "base/result.h"
+#include "store/retention.h"
 
 namespace nuages::server {
 
@@ -35,6 +36,7 @@ struct Options {
   uint64_t peer_timeout_ns = 30'000'000'000;  // a peer that neither sends nor takes bytes
   uint64_t stop_timeout_ns = 20'000'000'000;
   size_t max_connections = 1000;  // per port
+  store::RetentionOptions retention;
 };
 
 struct CommandLine {

@@ -44,6 +44,7 @@ Server::~Server() {
   io_.stop();
   for (std::thread& thread : threads_) thread.join();
   if (web_ != nullptr) web_->stop();
+  retention_.reset();
   api_.reset();     // reads the ingest and the store
   ingest_.reset();  // its inserter uses the store
   store_.reset();
@@ -173,6 +174,7 @@ Status Server::open_store() {
     log(LogLevel::kWarning, kComponent,
         "the write-ahead log is still being inserted; its spans appear as that goes on");
   }
+  retention_ = std::make_unique<store::Retention>(*store_, options_.retention);
   ApiOptions api;
   api.status = [this] { return status(); };
   api.recent = ingest_.get();
@@ -191,6 +193,16 @@ ServerStatus Server::status() const {
   out.received_spans = counters.received_spans;
   out.rejected_spans = counters.rejected_spans;
   out.repeated_spans = counters.repeated_spans;
+  out.inserted_spans = counters.inserted_spans;
+  out.waiting_blocks = counters.waiting_blocks;
+  out.split_blocks = counters.split_blocks;
+  out.quarantined_blocks = counters.quarantined_blocks;
+  const store::RetentionCounters kept = retention_->counters();
+  out.store_bytes = kept.store_bytes;
+  out.dropped_partitions = kept.dropped_partitions;
+  std::error_code unknown;
+  const fs::space_info space = fs::space(options_.data, unknown);
+  out.disk_free_bytes = unknown ? 0 : space.available;
   out.wal_segments = counters.wal_segments;
   out.wal_bytes = counters.wal_bytes;
   out.start_time_ns = start_ns_;
@@ -208,10 +220,11 @@ bool Server::stop() {
   }
   // Begun requests get half of the time; a client that hangs must not cost us the inserts.
   const uint64_t half = left() / 2;
-  while (left() > half && grpc_listener_->active() + http_listener_->active() > 0) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  for (const Listener* listener : {grpc_listener_.get(), http_listener_.get()}) {
+    listener->wait_idle(deadline - std::min(half, deadline));
   }
   const bool drained = ingest_->drain(left());
+  if (retention_ != nullptr) retention_->stop();
   web_->stop();
   if (!drained) {
     log(LogLevel::kWarning, kComponent,

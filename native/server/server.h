@@ -27,6 +27,7 @@
 #include "server/web.h"
 #include "store/chdb_store.h"
 #include "store/ingest.h"
+#include "store/retention.h"
 
 namespace nuages::server {
 
@@ -64,6 +65,7 @@ class Server {
 
   std::unique_ptr<store::ChdbStore> store_;
   std::unique_ptr<store::Ingest> ingest_;
+  std::unique_ptr<store::Retention> retention_;
   std::unique_ptr<Api> api_;
   std::unique_ptr<GrpcService> grpc_;
   std::unique_ptr<OtlpHttp> otlp_http_;

@@ -25,6 +25,7 @@ from server_fixture import (  # noqa: F401
     new_id,
     otlp_request,
     shared_server,
+    wait_until,
 )
 
 PROTOBUF = {"Content-Type": "application/x-protobuf"}
@@ -237,6 +238,36 @@ def test_refused_peers_do_not_delay_the_stop(make_server: Callable[..., Server])
     server = make_server("--peer-timeout=600", "--stop-timeout=600").start()
     with refused(server.addresses["http"]):
         assert server.stop() == 0
+
+
+def test_an_unfinished_body_does_not_hold_the_stop(make_server: Callable[..., Server]) -> None:  # noqa: F811
+    server = make_server("--peer-timeout=600", "--stop-timeout=600").start()
+    head = b"POST /v1/traces HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-protobuf\r\n"
+    with raw(server.addresses["http"]) as half_head, raw(server.addresses["http"]) as half_body:
+        half_head.sendall(head)
+        half_body.sendall(head + b"Content-Length: 100\r\nExpect: 100-continue\r\n\r\n")
+        assert half_body.recv(100).startswith(b"HTTP/1.1 100")  # the server is reading the body
+        assert server.stop() == 0  # within PATIENCE, a tenth of the timeouts
+
+
+def test_metrics(shared_server: Server) -> None:  # noqa: F811
+    def metrics() -> dict[str, int]:
+        response = shared_server.get("/metrics")
+        assert response.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+        return {
+            name: int(value)
+            for name, value in (line.split() for line in response.text.splitlines() if not line.startswith("#"))
+        }
+
+    before = metrics()
+    post(shared_server, otlp_request("metered", new_id(16), [new_id(8), new_id(8), bytes(8)]).SerializeToString())
+    inserted = before["nuages_inserted_spans_total"] + 2
+    wait_until(lambda: metrics()["nuages_inserted_spans_total"] >= inserted, "both spans are inserted")
+    after = metrics()
+    assert after["nuages_received_spans_total"] == before["nuages_received_spans_total"] + 2
+    assert after["nuages_rejected_spans_total"] == before["nuages_rejected_spans_total"] + 1
+    assert after["nuages_quarantined_blocks_total"] == 0
+    assert after["nuages_disk_free_bytes"] > 0 and after["nuages_store_ready"] == 1
 
 
 def test_errors_of_the_ui_port_are_json(shared_server: Server) -> None:  # noqa: F811
