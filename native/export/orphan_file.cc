@@ -143,6 +143,7 @@ class Scan {
       return;
     }
     size_t entries = 0;
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): the stream is this function's own
     while (const dirent* entry = readdir(directory.get())) {
       if (entry->d_name[0] == '.') continue;
       if (++entries > kMostEntries) break;

@@ -105,6 +105,7 @@ uint64_t header_sum(const FileHeader& header) noexcept {
 
 std::vector<std::string> tmpfs_directories() {
   std::vector<std::string> directories{"/dev/shm"};
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): called under the GIL, as Python's own setenv()
   const char* const runtime = std::getenv("XDG_RUNTIME_DIR");
   if (runtime != nullptr && runtime[0] == '/') directories.emplace_back(runtime);
   return directories;
