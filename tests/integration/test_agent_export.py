@@ -278,19 +278,6 @@ print(time.monotonic() - begin)
     assert done.stderr == ""
 
 
-def test_the_default_deadline_of_exit(tmp_path: Any, silent_port: int) -> None:
-    program = tmp_path / "p.py"
-    program.write_text(
-        SETUP + f'start("http://127.0.0.1:{silent_port}")[0].start_span("a").end()\nprint("done", flush=True)'
-    )
-    process = subprocess.Popen([sys.executable, str(program)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    assert process.stdout is not None and process.stdout.readline() == b"done\n"
-    begin = time.monotonic()
-    assert process.wait(30) == 0
-    assert time.monotonic() - begin < 5.2
-    process.stdout.close()
-
-
 def test_a_full_queue_drops_and_counts(run_python: Any, otlp_server: Any) -> None:
     otlp_server.hold = threading.Event()
     done = run_python(
