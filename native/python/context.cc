@@ -5,21 +5,51 @@
 namespace nuages::python {
 namespace {
 
-// The crash of CPython < 3.12 needs the HAMT's old nodes to die during the update; a copy of the
-// running context keeps them alive.
-class ContextPin {
+// The crash of CPython < 3.12 needs a collection, and what that may run, in the middle of the
+// update. Values that the update itself replaces are kept alive by the callers below.
+class NoCollection {
  public:
-#if PY_VERSION_HEX < 0x030C0000
-  ContextPin() noexcept : pin_(Ref::take(PyContext_CopyCurrent())) {
+#if PY_VERSION_HEX >= 0x030C0000
+  NoCollection() noexcept {}
+#elif PY_VERSION_HEX >= 0x030A0000
+  NoCollection() noexcept : was_enabled_(PyGC_Disable()) {}
+  ~NoCollection() {
+    if (was_enabled_ != 0) PyGC_Enable();
+  }
+
+ private:
+  int was_enabled_;
+#else  // a copy of the running context keeps the old nodes alive
+  NoCollection() noexcept : pin_(Ref::take(PyContext_CopyCurrent())) {
     if (!pin_) PyErr_Clear();
   }
 
  private:
   Ref pin_;
-#else
-  ContextPin() noexcept {}
 #endif
+ public:
+  NoCollection(const NoCollection&) = delete;
+  NoCollection& operator=(const NoCollection&) = delete;
 };
+
+// Context is a dict whose Python-level mutators raise; a new one is filled natively.
+Ref new_context(ModuleState& state, PyObject* previous) noexcept {
+  auto* type = reinterpret_cast<PyTypeObject*>(state.context_class.get());
+  const Ref no_arguments = Ref::take(PyTuple_New(0));
+  if (!no_arguments) return {};
+  Ref made = Ref::take(type->tp_new(type, no_arguments.get(), nullptr));
+  const bool filled = made && PyDict_Check(made.get()) &&
+                      (!previous || !PyDict_Check(previous) || PyDict_GET_SIZE(previous) == 0 ||
+                       PyDict_Merge(made.get(), previous, 1) == 0);
+  return filled ? std::move(made) : Ref();
+}
+
+// Whether a Context with the span key in it holds nothing else.
+bool is_plain(ModuleState& state, PyObject* context) noexcept {
+  if (!context || !PyDict_Check(context)) return true;
+  const Py_ssize_t size = PyDict_GET_SIZE(context);
+  return size == 0 || (size == 1 && PyDict_Contains(context, state.span_key.get()) == 1);
+}
 
 // The ContextVar of the runtime context that is installed now; null when there is none to be used
 // directly. Borrowed.
@@ -87,27 +117,21 @@ Ref span_in_context(ModuleState& state, PyObject* context) noexcept {
 
 bool activate(ModuleState& state, PyObject* span, Activation& activation) noexcept {
   const ErrorGuard guard;
-  Ref previous = read_context(state);
-  auto* type = reinterpret_cast<PyTypeObject*>(state.context_class.get());
-  const Ref no_arguments = Ref::take(PyTuple_New(0));
-  if (!no_arguments) {
-    PyErr_Clear();
-    return false;
-  }
-  // Context is a dict whose Python-level mutators raise; a new one is filled natively.
-  Ref ours = Ref::take(type->tp_new(type, no_arguments.get(), nullptr));
-  const bool filled =
-      ours && PyDict_Check(ours.get()) &&
-      (!previous || !PyDict_Check(previous.get()) || PyDict_GET_SIZE(previous.get()) == 0 ||
-       PyDict_Merge(ours.get(), previous.get(), 1) == 0) &&
-      PyDict_SetItem(ours.get(), state.span_key.get(), span) == 0;
-  if (!filled) {
+  return activate_on(state, read_context(state), span, activation);
+}
+
+bool activate_on(ModuleState& state, Ref previous, PyObject* span,
+                 Activation& activation) noexcept {
+  const bool plain = is_plain(state, previous.get());
+  Ref ours = plain ? std::move(state.idle_context) : Ref();
+  if (!ours) ours = new_context(state, previous.get());
+  if (!ours || PyDict_SetItem(ours.get(), state.span_key.get(), span) < 0) {
     PyErr_Clear();
     return false;
   }
   Ref token;
   if (PyObject* var = context_var(state)) {
-    const ContextPin pin;
+    const NoCollection pause;
     token = Ref::take(PyContextVar_Set(var, ours.get()));
   } else {
     token = call_runtime(state, state.s_attach.get(), ours.get());
@@ -117,31 +141,54 @@ bool activate(ModuleState& state, PyObject* span, Activation& activation) noexce
     return false;
   }
   activation.ours = std::move(ours);
+  activation.plain = plain;
   activation.previous = std::move(previous);
   activation.token = std::move(token);
   return true;
 }
 
-void deactivate(ModuleState& state, Activation& activation) noexcept {
-  if (!activation.ours) return;
-  const ErrorGuard guard;
-  const Ref ours = std::move(activation.ours);
-  const Ref previous = std::move(activation.previous);
-  const Ref token = std::move(activation.token);
-  activation = {};
+namespace {
+
+// The current span is one of ours that has ended: a generator that was closed while another span
+// was current leaves it there, and nobody else would take it away.
+bool is_left_over(ModuleState& state, PyObject* context) noexcept {
+  const Ref object = context ? span_in_context(state, context) : Ref();
+  const SpanObject* span = object ? as_span(state, object.get()) : nullptr;
+  return span && span->span && span->span->ended();
+}
+
+void restore(ModuleState& state, const Ref& ours, const Ref& previous, const Ref& token) noexcept {
   const Ref now = read_context(state);
-  if (now.get() != ours.get()) return;  // somebody else's value, or another thread or task
+  const bool is_ours = now.get() == ours.get();
+  // Somebody else's value, or another thread or task.
+  if (!is_ours && !is_left_over(state, now.get())) return;
   PyObject* var = context_var(state);
   if (!var) {
     call_runtime(state, state.s_detach.get(), token.get());
     return;
   }
-  const ContextPin pin;
+  const NoCollection pause;
   if (PyContextVar_Reset(var, token.get()) == 0) return;
   PyErr_Clear();  // entered in another contextvars.Context, of which this one is a copy
-  if (!previous) return;
+  if (!previous || !is_ours) return;
   const Ref set = Ref::take(PyContextVar_Set(var, previous.get()));
   if (!set) PyErr_Clear();
+}
+
+}  // namespace
+
+void deactivate(ModuleState& state, Activation& activation) noexcept {
+  if (!activation.ours) return;
+  const ErrorGuard guard;
+  Ref ours = std::move(activation.ours);
+  {
+    const Ref previous = std::move(activation.previous);
+    const Ref token = std::move(activation.token);
+    restore(state, ours, previous, token);
+  }
+  if (!activation.plain || Py_REFCNT(ours.get()) != 1 || PyDict_GET_SIZE(ours.get()) != 1) return;
+  if (PyDict_SetItem(ours.get(), state.span_key.get(), Py_None) < 0) return PyErr_Clear();
+  state.idle_context = std::move(ours);
 }
 
 Ref current_span(ModuleState& state) noexcept {

@@ -3,7 +3,9 @@
 // The parent of a new span is whatever opentelemetry.trace.get_current_span() would find, read
 // natively. The ContextVar is cached by the identity of opentelemetry.context._RUNTIME_CONTEXT,
 // which programs replace. Before CPython 3.12 PyContextVar_Set can be hit by a garbage collection
-// in the middle of its update (python/cpython#148891): a PyContext copy is held across it.
+// in the middle of its update (python/cpython#148891): there is no collection during it here.
+// A Context that nobody else has kept is used again for the next span: making one costs more than
+// all else here.
 // All functions need the GIL, leave no Python error behind and keep one that was pending.
 #pragma once
 
@@ -16,8 +18,9 @@ struct SpanObject;
 
 // What activate() did, for deactivate(). Hold it where the span's end is.
 struct Activation {
-  Ref ours;      // the Context that was set
-  Ref previous;  // the Context before
+  Ref ours;            // the Context that was set
+  bool plain = false;  // which holds the span key only
+  Ref previous;        // the Context before
   Ref token;
   bool active() const noexcept { return static_cast<bool>(ours); }
 };
@@ -25,6 +28,9 @@ struct Activation {
 // Makes `span` (any span object) the current one, on top of the current Context. False: nothing is
 // active, go on without.
 bool activate(ModuleState& state, PyObject* span, Activation& activation) noexcept;
+
+// The same when `previous` is known to be the current Context (empty: there is none).
+bool activate_on(ModuleState& state, Ref previous, PyObject* span, Activation& activation) noexcept;
 
 // Restores the Context of before, only if the current one is still ours. Harmless when called
 // twice.

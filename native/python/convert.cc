@@ -152,18 +152,35 @@ bool ValueHolder::convert(ModuleState& state, PyObject* value, uint32_t max_leng
   return false;
 }
 
+namespace {
+
+bool all_text_keys(PyObject* items) {
+  for (Py_ssize_t i = 0; i < PyList_GET_SIZE(items); ++i) {
+    PyObject* pair = PyList_GET_ITEM(items, i);
+    if (PyTuple_Check(pair) && PyTuple_GET_SIZE(pair) == 2 &&
+        !PyUnicode_Check(PyTuple_GET_ITEM(pair, 0))) {
+      return false;
+    }
+  }
+  return true;
+}
+
+}  // namespace
+
 bool AttributeList::add(PyObject* key, PyObject* value) noexcept try {
   if (!PyUnicode_Check(key) || PyUnicode_GET_LENGTH(key) == 0) {
     const Ref said =
         Ref::take(call_python(PyObject_CallFunction, state_.warn.get(), "sN",
                               "invalid attribute key: it must be a non-empty string, not %s",
                               call_python(PyObject_Repr, key)));
-    if (!said) PyErr_Clear();
+    if (!said) drop_error();
+    ++dropped_;
     return false;
   }
   ValueHolder& holder = holders_.emplace_back();
   if (!holder.convert(state_, value, max_length_)) {
     holders_.pop_back();
+    ++dropped_;
     return false;
   }
   kept_.push_back(Ref::share(key));
@@ -185,6 +202,18 @@ void AttributeList::add_mapping(PyObject* mapping) noexcept {
                                            call_python(PyObject_Repr, mapping)));
     if (!said) PyErr_Clear();
     return;
+  }
+  if (!all_text_keys(items.get())) {
+    // Its own way of cleaning a mapping; older versions have none (NotImplemented), and refuse.
+    const Ref cleaned =
+        Ref::take(call_python(PyObject_CallOneArg, state_.clean_value.get(), mapping));
+    if (!cleaned) drop_error();
+    if (cleaned && PyDict_Check(cleaned.get())) {
+      const Py_ssize_t gone = PyList_GET_SIZE(items.get()) - PyDict_GET_SIZE(cleaned.get());
+      if (gone > 0) dropped_ += static_cast<uint32_t>(gone);
+      items = Ref::take(PyDict_Items(cleaned.get()));
+      if (!items) return PyErr_Clear();
+    }
   }
   for (Py_ssize_t i = 0; i < PyList_GET_SIZE(items.get()); ++i) {
     PyObject* pair = PyList_GET_ITEM(items.get(), i);

@@ -36,6 +36,35 @@ class ValueHolder {
   std::string encoded_;
 };
 
+// The bytes of an ASCII str without a call; false for any other object.
+inline bool ascii_text(PyObject* object, std::string_view& out) noexcept {
+  if (!PyUnicode_Check(object) || !PyUnicode_IS_COMPACT_ASCII(object)) return false;
+  out = {static_cast<const char*>(PyUnicode_DATA(object)),
+         static_cast<size_t>(PyUnicode_GET_LENGTH(object))};
+  return true;
+}
+
+// Values of exactly the four common types, which need nothing kept; false: ValueHolder knows.
+inline bool plain_value(PyObject* object, uint32_t max_length, trace::ValueView& out) noexcept {
+  if (PyUnicode_CheckExact(object)) {
+    std::string_view text;
+    if (!ascii_text(object, text)) return false;
+    out = trace::text_value(text.substr(0, max_length));
+  } else if (PyLong_CheckExact(object)) {
+    int overflow = 0;
+    const long long number = PyLong_AsLongLongAndOverflow(object, &overflow);
+    if (overflow != 0) return false;
+    out = trace::int_value(number);
+  } else if (PyFloat_CheckExact(object)) {
+    out = trace::double_value(PyFloat_AS_DOUBLE(object));
+  } else if (PyBool_Check(object)) {
+    out = trace::bool_value(object == Py_True);
+  } else {
+    return false;
+  }
+  return true;
+}
+
 class AttributeList {
  public:
   explicit AttributeList(ModuleState& state,
@@ -43,13 +72,17 @@ class AttributeList {
       : state_(state), max_length_(max_length) {}
 
   bool add(PyObject* key, PyObject* value) noexcept;
-  // Every item of a mapping; null and None are empty. Leaves no Python error.
+  // Every item of a mapping; null and None are empty. Keys that are no str become one or go, as the
+  // installed SDK has it. Leaves no Python error.
   void add_mapping(PyObject* mapping) noexcept;
   std::span<const trace::AttributeView> views() const noexcept { return views_; }
+  // How many were refused: no usable key, or a value that the installed SDK refuses.
+  uint32_t dropped() const noexcept { return dropped_; }
 
  private:
   ModuleState& state_;
   uint32_t max_length_;
+  uint32_t dropped_ = 0;
   std::deque<ValueHolder> holders_;
   std::deque<Utf8> keys_;
   std::vector<Ref> kept_;

@@ -21,16 +21,13 @@ SpanId record_through_processors(SpanObject* parent, const trace::LeafOptions& l
   trace::SpanRef core = trace::Span::start(options);
   if (!core) return 0;
   if (leaf.sql_clean) core->mark_sql_clean();
-  auto* type = reinterpret_cast<PyTypeObject*>(parent->state->span_class.get());
-  const Ref object = Ref::take(type->tp_alloc(type, 0));
-  if (!object) {
+  SpanObject* span = new_span_object(*parent->state, parent->tracer, true);
+  if (!span) {
     PyErr_Clear();
     return 0;
   }
-  auto* span = reinterpret_cast<SpanObject*>(object.get());
-  span->state = parent->state;
-  span->tracer = parent->tracer;
-  Py_INCREF(reinterpret_cast<PyObject*>(span->tracer));
+  const Ref object = Ref::take(reinterpret_cast<PyObject*>(span));
+  if (span->span) span->span->release();
   span->span = core.detach();
   const ProviderData& data = *span->tracer->provider->data;
   if (!run_callbacks(*span->state, data.on_start, object.get(), nullptr, true)) PyErr_Clear();

@@ -1,5 +1,8 @@
 #include "python/manager.h"
 
+#include <structmember.h>
+
+#include <cstddef>
 #include <new>
 
 #include "python/span_object.h"
@@ -8,6 +11,8 @@
 namespace nuages::python {
 namespace {
 
+PyObject* manager_call(PyObject* self, PyObject* const* args, size_t nargsf, PyObject* kwnames);
+
 struct ManagerData {
   StartArguments arguments;
   Activation activation;
@@ -15,7 +20,8 @@ struct ManagerData {
 };
 
 struct ManagerObject {
-  PyObject_HEAD TracerObject* tracer;  // owned
+  PyObject_HEAD vectorcallfunc call;
+  TracerObject* tracer;  // owned
   alignas(ManagerData) char storage[sizeof(ManagerData)];
 
   ManagerData& data() { return *std::launder(reinterpret_cast<ManagerData*>(storage)); }
@@ -53,8 +59,9 @@ void manager_dealloc(PyObject* self) {
   PyTypeObject* type = Py_TYPE(self);
   PyObject_GC_UnTrack(self);
   self_of(self)->data().~ManagerData();
+  IdleObjects& idle = self_of(self)->tracer->state->idle_managers;
   Py_CLEAR(self_of(self)->tracer);
-  type->tp_free(self);
+  if (!idle.give(self)) type->tp_free(self);
   Py_DECREF(type);
 }
 
@@ -64,9 +71,11 @@ PyObject* manager_enter(PyObject* self, PyObject*) {
   if (data.span) {
     return PyErr_Format(PyExc_RuntimeError, "start_as_current_span() is entered already");
   }
-  Ref span = data.arguments.start(*manager->tracer);
+  ModuleState& state = *manager->tracer->state;
+  Ref current = current_context(state);
+  Ref span = data.arguments.start(*manager->tracer, current.get());
   if (!span) return nullptr;
-  activate(*manager->tracer->state, span.get(), data.activation);
+  activate_on(state, std::move(current), span.get(), data.activation);
   data.span = span;
   return span.release();
 }
@@ -90,23 +99,99 @@ PyObject* manager_exit(PyObject* self, PyObject* const* args, Py_ssize_t nargs) 
       set_error_status(span, args[1]);
     }
   }
-  if (data.arguments.end_on_exit) end_span(span, 0);
+  if (data.arguments.end_on_exit && !finish_span(span, 0)) drop_error();
   Py_RETURN_FALSE;
 }
 
-PyObject* manager_recreate(PyObject* self, PyObject*) {
-  return make_manager(*self_of(self)->tracer, self_of(self)->data().arguments).release();
+ManagerObject* new_manager(TracerObject& tracer) {
+  ModuleState& state = *tracer.state;
+  auto* manager = reinterpret_cast<ManagerObject*>(state.idle_managers.take(state.manager_type));
+  if (!manager) manager = PyObject_GC_New(ManagerObject, state.manager_type);
+  if (!manager) return nullptr;
+  manager->call = manager_call;
+  new (manager->storage) ManagerData();
+  manager->tracer = &tracer;
+  Py_INCREF(reinterpret_cast<PyObject*>(&tracer));
+  PyObject_GC_Track(reinterpret_cast<PyObject*>(manager));
+  return manager;
 }
 
-PyObject* manager_call(PyObject* self, PyObject* args, PyObject* kwargs) {
-  PyObject* function = nullptr;
-  if (kwargs && PyDict_GET_SIZE(kwargs) > 0) {
+PyObject* manager_recreate(PyObject* self, PyObject*) {
+  ManagerObject* made = new_manager(*self_of(self)->tracer);
+  if (made) made->data().arguments = self_of(self)->data().arguments;
+  return reinterpret_cast<PyObject*>(made);
+}
+
+PyObject* manager_call(PyObject* self, PyObject* const* args, size_t nargsf, PyObject* kwnames) {
+  const Py_ssize_t nargs = PyVectorcall_NARGS(nargsf);
+  if (kwnames && PyTuple_GET_SIZE(kwnames) > 0) {
     return PyErr_Format(PyExc_TypeError, "a span decorator takes the function only");
   }
-  if (!PyArg_ParseTuple(args, "O:start_as_current_span", &function)) return nullptr;
+  if (nargs == 0) return manager_enter(self, nullptr);
+  if (nargs == 3) return manager_exit(self, args, nargs);
+  if (nargs != 1) {
+    return PyErr_Format(PyExc_TypeError, "a span decorator takes one function, not %zd", nargs);
+  }
   return call_python(PyObject_CallFunctionObjArgs, self_of(self)->tracer->state->decorate.get(),
-                     self, function, nullptr);
+                     self, args[0], nullptr);
 }
+
+// What stands in the class for __enter__ and __exit__: an object gives itself, the class a
+// function.
+struct SelfMethodObject {
+  PyObject_HEAD PyObject* function;  // owned: of the class, takes the manager first
+};
+
+PyObject* self_method_get(PyObject* self, PyObject* object, PyObject*) {
+  PyObject* function = reinterpret_cast<SelfMethodObject*>(self)->function;
+  return Ref::share(object ? object : function).release();
+}
+
+int self_method_traverse(PyObject* self, visitproc visit, void* arg) {
+  Py_VISIT(Py_TYPE(self));
+  Py_VISIT(reinterpret_cast<SelfMethodObject*>(self)->function);
+  return 0;
+}
+
+int self_method_clear(PyObject* self) {
+  Py_CLEAR(reinterpret_cast<SelfMethodObject*>(self)->function);
+  return 0;
+}
+
+void self_method_dealloc(PyObject* self) {
+  PyTypeObject* type = Py_TYPE(self);
+  PyObject_GC_UnTrack(self);
+  Py_CLEAR(reinterpret_cast<SelfMethodObject*>(self)->function);
+  type->tp_free(self);
+  Py_DECREF(type);
+}
+
+PyType_Slot kSelfMethodSlots[] = {{Py_tp_dealloc, reinterpret_cast<void*>(self_method_dealloc)},
+                                  {Py_tp_traverse, reinterpret_cast<void*>(self_method_traverse)},
+                                  {Py_tp_clear, reinterpret_cast<void*>(self_method_clear)},
+                                  {Py_tp_descr_get, reinterpret_cast<void*>(self_method_get)},
+                                  {}};
+PyType_Spec kSelfMethodSpec = {"nuages._native.SelfMethod", sizeof(SelfMethodObject), 0,
+                               Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC, kSelfMethodSlots};
+
+bool make_self_methods(PyObject* type) {
+  const Ref kind = Ref::take(PyType_FromSpec(&kSelfMethodSpec));
+  if (!kind) return false;
+  for (const char* name : {"__enter__", "__exit__"}) {
+    Ref function = Ref::take(PyObject_GetAttrString(type, name));
+    if (!function) return false;
+    auto* made = PyObject_GC_New(SelfMethodObject, reinterpret_cast<PyTypeObject*>(kind.get()));
+    if (!made) return false;
+    made->function = function.release();
+    PyObject_GC_Track(reinterpret_cast<PyObject*>(made));
+    const Ref owned = Ref::take(reinterpret_cast<PyObject*>(made));
+    if (PyObject_SetAttrString(type, name, owned.get()) < 0) return false;
+  }
+  return true;
+}
+
+PyMemberDef kMembers[] = {
+    {"__vectorcalloffset__", T_PYSSIZET, offsetof(ManagerObject, call), READONLY, nullptr}, {}};
 
 PyMethodDef kMethods[] = {
     {"__enter__", manager_enter, METH_NOARGS, nullptr},
@@ -116,30 +201,42 @@ PyMethodDef kMethods[] = {
 PyType_Slot kSlots[] = {{Py_tp_dealloc, reinterpret_cast<void*>(manager_dealloc)},
                         {Py_tp_traverse, reinterpret_cast<void*>(manager_traverse)},
                         {Py_tp_clear, reinterpret_cast<void*>(manager_clear)},
-                        {Py_tp_call, reinterpret_cast<void*>(manager_call)},
+                        {Py_tp_call, reinterpret_cast<void*>(PyVectorcall_Call)},
+                        {Py_tp_members, kMembers},
                         {Py_tp_methods, kMethods},
                         {}};
 PyType_Spec kSpec = {"nuages._native.CurrentSpanManager", sizeof(ManagerObject), 0,
-                     Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC, kSlots};
+                     Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL, kSlots};
 
 }  // namespace
 
-Ref make_manager(TracerObject& tracer, const StartArguments& arguments) noexcept {
-  PyTypeObject* type = tracer.state->manager_type;
-  ManagerObject* manager = PyObject_GC_New(ManagerObject, type);
-  if (!manager) return {};
-  new (manager->storage) ManagerData();
-  manager->data().arguments = arguments;
-  manager->tracer = &tracer;
-  Py_INCREF(reinterpret_cast<PyObject*>(&tracer));
-  PyObject_GC_Track(reinterpret_cast<PyObject*>(manager));
-  return Ref::take(reinterpret_cast<PyObject*>(manager));
+PyObject* make_manager(TracerObject& tracer, PyObject* const* args, Py_ssize_t nargs,
+                       PyObject* kwnames) noexcept {
+  ManagerObject* manager = new_manager(tracer);
+  if (!manager) return nullptr;
+  StartArguments& arguments = manager->data().arguments;
+  if (nargs == 1 && kwnames == nullptr) {
+    arguments.name = Ref::share(args[0]);
+  } else if (!arguments.read("start_as_current_span", 9, args, nargs, kwnames)) {
+    Py_DECREF(manager);
+    return nullptr;
+  }
+  return reinterpret_cast<PyObject*>(manager);
+}
+
+void free_idle_managers(ModuleState& state) noexcept {
+  while (state.idle_managers.count > 0) {
+    PyObject_GC_Del(state.idle_managers.objects[--state.idle_managers.count]);
+  }
 }
 
 int add_manager_type(PyObject* module, ModuleState& state) noexcept {
   state.manager_type =
       reinterpret_cast<PyTypeObject*>(PyType_FromModuleAndSpec(module, &kSpec, nullptr));
-  return state.manager_type ? PyModule_AddType(module, state.manager_type) : -1;
+  if (!state.manager_type || !make_self_methods(reinterpret_cast<PyObject*>(state.manager_type))) {
+    return -1;
+  }
+  return PyModule_AddType(module, state.manager_type);
 }
 
 }  // namespace nuages::python

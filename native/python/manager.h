@@ -4,6 +4,10 @@
 // records an Exception, ends the span and never swallows anything. As a decorator every call of the
 // function makes a new span; coroutine functions end it after the awaited body (wrapping is done in
 // Python).
+//
+// Before CPython 3.14 a `with` statement makes two bound method objects, which cost as much as the
+// span's clock. Here `manager.__enter__` and `manager.__exit__` are the manager itself, which tells
+// by the number of arguments what it is called as: none to enter, three to exit, one to decorate.
 #pragma once
 
 #include "python/context.h"
@@ -23,10 +27,14 @@ struct StartArguments {
   // `count` of the nine names are accepted. False with a Python error.
   bool read(const char* function, size_t count, PyObject* const* args, Py_ssize_t nargs,
             PyObject* kwnames) noexcept;
-  Ref start(TracerObject& tracer) const noexcept;
+  // `current`: the current Context, if known.
+  Ref start(TracerObject& tracer, PyObject* current = nullptr) const noexcept;
 };
 
-Ref make_manager(TracerObject& tracer, const StartArguments& arguments) noexcept;
+// Called as start_as_current_span. Null with a Python error.
+PyObject* make_manager(TracerObject& tracer, PyObject* const* args, Py_ssize_t nargs,
+                       PyObject* kwnames) noexcept;
+void free_idle_managers(ModuleState& state) noexcept;
 
 int add_manager_type(PyObject* module, ModuleState& state) noexcept;
 

@@ -108,7 +108,8 @@ trace::SpanRef copy_masked(const trace::Span& span, const mask::Rules& rules) {
   if (!copy) return copy;
   for (const trace::EventView event : record.events()) {
     const auto event_attributes = masker.attributes(event.attributes, true);
-    copy->add_event(masker.text(event.name), event.time_ns, event_attributes);
+    copy->add_event(masker.text(event.name), event.time_ns, event_attributes,
+                    event.dropped_attributes);
   }
   for (const trace::LinkRead link : record.links()) {
     const auto link_attributes = masker.attributes(link.attributes, true);
@@ -119,6 +120,7 @@ trace::SpanRef copy_masked(const trace::Span& span, const mask::Rules& rules) {
     view.remote = (link.flags & 0x200) != 0;
     view.trace_state = link.trace_state;
     view.attributes = link_attributes;
+    view.dropped_attributes = link.dropped_attributes;
     copy->add_link(view);
   }
   copy->replace_status(record.status(), masker.text(record.status_message()));
@@ -142,15 +144,11 @@ PyObject* masked_copy(PyObject* module, PyObject* const* args, Py_ssize_t nargs)
   if (!rules) return PyErr_Format(PyExc_ValueError, "%U is no masking profile", args[1]);
   trace::SpanRef copy = copy_masked(*span->span, *rules);
   if (!copy) return Ref::share(args[0]).release();
-  auto* type = reinterpret_cast<PyTypeObject*>(state->span_class.get());
-  Ref object = Ref::take(type->tp_alloc(type, 0));
-  if (!object) return nullptr;
-  auto* made = reinterpret_cast<SpanObject*>(object.get());
-  made->state = state;
-  made->tracer = span->tracer;
-  Py_XINCREF(reinterpret_cast<PyObject*>(made->tracer));
+  SpanObject* made = new_span_object(*state, span->tracer, true);
+  if (!made) return nullptr;
+  if (made->span) made->span->release();
   made->span = copy.detach();
-  return object.release();
+  return reinterpret_cast<PyObject*>(made);
 } catch (const std::bad_alloc&) {
   return PyErr_NoMemory();
 }

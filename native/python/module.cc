@@ -6,6 +6,7 @@
 #include "python/client_config.h"
 #include "python/context.h"
 #include "python/logs.h"
+#include "python/manager.h"
 #include "python/module_state.h"
 #include "python/pipeline_object.h"
 #include "python/provider.h"
@@ -101,6 +102,7 @@ PyObject* configure(PyObject* module, PyObject*, PyObject* kwargs) {
       !take_sequence(kwargs, "kinds", state.kinds)) {
     return nullptr;
   }
+  if (!add_exact_span_methods(state)) return nullptr;
   Py_RETURN_NONE;
 }
 
@@ -206,6 +208,8 @@ int traverse(PyObject* module, visitproc visit, void* arg) {
   }
   for (const Field& field : kFields) Py_VISIT((state->*field.slot).get());
   Py_VISIT(state->runtime_context.get());
+  Py_VISIT(state->idle_context.get());
+  Py_VISIT(state->exact_tracer.get());
   Py_VISIT(state->context_var.get());
   Py_VISIT(state->hook_tracers.get());
   Py_VISIT(state->hook_provider.get());
@@ -218,6 +222,7 @@ int clear(PyObject* module) {
   if (!state || !state->module) return 0;
   if (state->hook_tracers) PyDict_Clear(state->hook_tracers.get());
   state->hook_provider.reset();
+  state->idle_context.reset();
   if (state->hooks) state->hooks->clear();
   return 0;
 }
@@ -225,6 +230,8 @@ int clear(PyObject* module) {
 void free_module(void* module) {
   auto* state = static_cast<ModuleState*>(PyModule_GetState(static_cast<PyObject*>(module)));
   if (!state || !state->module) return;
+  free_idle_spans(*state);
+  free_idle_managers(*state);
   for (PyTypeObject* type :
        {state->span_base, state->recording_base, state->nonrecording_base, state->provider_type,
         state->tracer_base, state->manager_type, state->pipeline_type}) {

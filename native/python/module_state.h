@@ -18,8 +18,31 @@ struct HookState {
   virtual void clear() {}
 };
 
+// Finished objects of one type, untracked and without references, whose memory the next ones take:
+// the type's tp_alloc and tp_free without the allocator.
+struct IdleObjects {
+  static constexpr uint32_t kMax = 32;
+  PyObject* objects[kMax];
+  uint32_t count = 0;
+
+  bool give(PyObject* object) noexcept {
+    if (count == kMax) return false;
+    objects[count++] = object;
+    return true;
+  }
+  // A new object of the type, not yet tracked; null when there is none.
+  PyObject* take(PyTypeObject* type) noexcept {
+    return count == 0 ? nullptr : PyObject_Init(objects[--count], type);
+  }
+};
+
 struct ModuleState {
   PyObject* module = nullptr;  // borrowed: the state dies with it
+
+  IdleObjects idle_spans;  // each keeps its core span
+  IdleObjects idle_nonrecording;
+  IdleObjects idle_managers;
+  Ref idle_context;  // a Context with the span key only, and None there (python/context.cc)
 
   // Our types.
   PyTypeObject* span_base = nullptr;          // SpanBase: common part of the two below
@@ -29,6 +52,8 @@ struct ModuleState {
   PyTypeObject* tracer_base = nullptr;        // TracerBase
   PyTypeObject* manager_type = nullptr;       // CurrentSpanManager
   PyTypeObject* pipeline_type = nullptr;      // Pipeline
+
+  Ref exact_tracer;  // the class whose own hot methods are descriptors of itself
 
   // From configure(): Python classes and callables (strong).
   Ref span_class;           // nuages.sdk.trace.Span

@@ -1,6 +1,9 @@
 // The span types' life and writing methods; reading is in span_read.cc.
 #include "python/span_object.h"
 
+#include <structmember.h>
+
+#include <cstddef>
 #include <new>
 #include <optional>
 
@@ -24,11 +27,6 @@ PyObject* refused(SpanObject* self, const char* what) {
   Py_RETURN_NONE;
 }
 
-uint32_t text_length(const SpanObject* self) {
-  return self->tracer && self->tracer->provider ? self->tracer->provider->data->max_span_length
-                                                : trace::SpanLimits::kUnlimited;
-}
-
 uint32_t nested_length(const SpanObject* self) {
   return self->tracer && self->tracer->provider ? self->tracer->provider->data->max_nested_length
                                                 : trace::SpanLimits::kUnlimited;
@@ -40,11 +38,13 @@ int span_traverse(PyObject* self, visitproc visit, void* arg) {
   Py_VISIT(self_of(self)->context);
   Py_VISIT(self_of(self)->parent);
   Py_VISIT(self_of(self)->exceptions);
+  Py_VISIT(self_of(self)->dict);
   return 0;
 }
 
 int span_clear(PyObject* self) {
   Py_CLEAR(self_of(self)->exceptions);
+  Py_CLEAR(self_of(self)->dict);
   return 0;
 }
 
@@ -52,13 +52,31 @@ void span_dealloc(PyObject* self) {
   PyTypeObject* type = Py_TYPE(self);
   PyObject_GC_UnTrack(self);
   SpanObject* span = self_of(self);
-  if (span->span) span->span->release();
-  delete span->bare;
-  Py_CLEAR(span->tracer);
+  if (span->weak_references) PyObject_ClearWeakRefs(self);
   Py_CLEAR(span->context);
   Py_CLEAR(span->parent);
   Py_CLEAR(span->exceptions);
-  type->tp_free(self);
+  if (span->dict && (Py_REFCNT(span->dict) > 1 || PyDict_GET_SIZE(span->dict) > 0)) {
+    Py_CLEAR(span->dict);
+  }
+  Py_CLEAR(span->tracer);
+  ModuleState& state = *span->state;
+  bool kept = false;
+  if (reinterpret_cast<PyObject*>(type) == state.span_class.get()) {
+    if (span->span && span->span->only_reference()) {
+      span->span->make_idle();
+      kept = state.idle_spans.give(self);
+    }
+  } else if (reinterpret_cast<PyObject*>(type) == state.nonrecording_class.get() && span->bare) {
+    span->bare->trace_state.reset();
+    kept = state.idle_nonrecording.give(self);
+  }
+  if (!kept) {
+    if (span->span) span->span->release();
+    delete span->bare;
+    Py_CLEAR(span->dict);
+    type->tp_free(self);
+  }
   Py_DECREF(type);
 }
 
@@ -72,6 +90,15 @@ PyObject* span_set_attribute(PyObject* self, PyObject* const* args, Py_ssize_t n
                              PyObject* kwnames) {
   static const char* const kNames[] = {"key", "value"};
   PyObject* values[2] = {};
+  if (nargs == 2 && kwnames == nullptr) {  // nearly always, and nearly always plain
+    SpanObject* span = self_of(self);
+    std::string_view key;
+    trace::ValueView value;
+    if (ascii_text(args[0], key) && !key.empty() && plain_value(args[1], span->max_text, value)) {
+      if (!span->span->set_attribute(key, value)) return refused(span, "set_attribute()");
+      Py_RETURN_NONE;
+    }
+  }
   if (!read_arguments("set_attribute", kNames, 2, args, nargs, kwnames, values)) return nullptr;
   SpanObject* span = self_of(self);
   Py_ssize_t size = 0;
@@ -79,12 +106,13 @@ PyObject* span_set_attribute(PyObject* self, PyObject* const* args, Py_ssize_t n
       PyUnicode_Check(values[0]) ? PyUnicode_AsUTF8AndSize(values[0], &size) : nullptr;
   if (!key || size == 0) {  // odd keys: the general way says what is wrong
     PyErr_Clear();
-    AttributeList list(*span->state, text_length(span));
-    if (list.add(values[0], values[1])) span->span->set_attributes(list.views());
+    AttributeList list(*span->state, span->max_text);
+    list.add(values[0], values[1]);
+    span->span->set_attributes(list.views(), list.dropped());
     Py_RETURN_NONE;
   }
   ValueHolder holder;
-  if (!holder.convert(*span->state, values[1], text_length(span))) Py_RETURN_NONE;
+  if (!holder.convert(*span->state, values[1], span->max_text)) Py_RETURN_NONE;
   if (!span->span->set_attribute({key, static_cast<size_t>(size)}, holder.view())) {
     return refused(span, "set_attribute()");
   }
@@ -93,9 +121,10 @@ PyObject* span_set_attribute(PyObject* self, PyObject* const* args, Py_ssize_t n
 
 PyObject* span_set_attributes(PyObject* self, PyObject* attributes) {
   SpanObject* span = self_of(self);
-  AttributeList list(*span->state, text_length(span));
+  AttributeList list(*span->state, span->max_text);
   list.add_mapping(attributes);
-  if (!list.views().empty() && !span->span->set_attributes(list.views())) {
+  if ((!list.views().empty() || list.dropped() > 0) &&
+      !span->span->set_attributes(list.views(), list.dropped())) {
     return refused(span, "set_attributes()");
   }
   Py_RETURN_NONE;
@@ -114,7 +143,9 @@ PyObject* span_add_event(PyObject* self, PyObject* const* args, Py_ssize_t nargs
   AttributeList list(*span->state, nested_length(span));
   list.add_mapping(values[1]);
   const Utf8 name(values[0]);
-  if (!span->span->add_event(name.view(), time, list.views())) return refused(span, "add_event()");
+  if (!span->span->add_event(name.view(), time, list.views(), list.dropped())) {
+    return refused(span, "add_event()");
+  }
   Py_RETURN_NONE;
 }
 
@@ -128,7 +159,8 @@ PyObject* span_add_link(PyObject* self, PyObject* const* args, Py_ssize_t nargs,
   if (!read_span_context(*span->state, values[0], context)) Py_RETURN_NONE;
   AttributeList list(*span->state, nested_length(span));
   list.add_mapping(values[1]);
-  if (!context.valid() && list.views().empty() && context.trace_state_text().empty()) {
+  if (!context.valid() && list.views().empty() && list.dropped() == 0 &&
+      context.trace_state_text().empty()) {
     Py_RETURN_NONE;
   }
   trace::LinkView link;
@@ -138,6 +170,7 @@ PyObject* span_add_link(PyObject* self, PyObject* const* args, Py_ssize_t nargs,
   link.remote = context.remote;
   link.trace_state = context.trace_state_text();
   link.attributes = list.views();
+  link.dropped_attributes = list.dropped();
   if (!span->span->add_link(link)) return refused(span, "add_link()");
   Py_RETURN_NONE;
 }
@@ -170,7 +203,7 @@ bool add_exception(SpanObject* span, PyObject* exception, PyObject* attributes, 
   }
   AttributeList list(*span->state, nested_length(span));
   list.add_mapping(described.get());
-  return span->span->add_event("exception", time, list.views());
+  return span->span->add_event("exception", time, list.views(), list.dropped());
 }
 
 PyObject* span_record_exception(PyObject* self, PyObject* const* args, Py_ssize_t nargs,
@@ -227,31 +260,6 @@ PyObject* span_is_recording(PyObject* self, PyObject*) {
   return PyBool_FromLong(self_of(self)->span->is_recording() ? 1 : 0);
 }
 
-// False with a Python error only for KeyboardInterrupt and its like out of a processor.
-bool finish(SpanObject* span, uint64_t end_ns) {
-  if (!span->span->end(end_ns)) {
-    Py_DECREF(refused(span, "end()"));
-    return true;
-  }
-  Py_CLEAR(span->exceptions);
-  bool ok = true;
-  if (span->tracer && span->tracer->provider) {
-    const ProviderData& data = *span->tracer->provider->data;
-    if (data.on_ending || data.on_end) {
-      const Ref kept = Ref::share(reinterpret_cast<PyObject*>(span));
-      span->span->set_editable(true);
-      ok = run_callbacks(*span->state, data.on_ending, kept.get(), nullptr, false) &&
-           run_callbacks(*span->state, data.on_end, kept.get(), nullptr, false);
-      span->span->set_editable(false);
-    }
-    if (span->span->context().sampled()) {
-      for (trace::RecordSink* sink : data.sinks) span->span->publish(*sink);
-    }
-  }
-  drain_logs(*span->state);
-  return ok;
-}
-
 PyObject* span_end(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
   static const char* const kNames[] = {"end_time"};
   PyObject* values[1] = {};
@@ -260,7 +268,7 @@ PyObject* span_end(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyOb
       !read_time(values[0], time)) {
     return nullptr;
   }
-  if (!finish(self_of(self), time)) return nullptr;
+  if (!finish_span(self_of(self), time)) return nullptr;
   Py_RETURN_NONE;
 }
 
@@ -276,7 +284,7 @@ PyObject* span_exit(PyObject* self, PyObject* const* args, Py_ssize_t nargs) {
       set_error_status(span, args[1]);
     }
   }
-  if (!finish(span, 0)) return nullptr;
+  if (!finish_span(span, 0)) return nullptr;
   Py_RETURN_NONE;
 }
 
@@ -324,11 +332,18 @@ PyObject* get_context(PyObject* self, void*) { return get_span_context(self, nul
 
 PyMethodDef kBaseMethods[] = {
     {"get_span_context", get_span_context, METH_NOARGS, "The span's SpanContext."}, {}};
-PyGetSetDef kBaseGetSet[] = {{"context", get_context, nullptr, nullptr, nullptr},
-                             {"_context", get_context, nullptr, nullptr, nullptr},
-                             {}};
+PyGetSetDef kBaseGetSet[] = {
+    {"context", get_context, nullptr, nullptr, nullptr},
+    {"_context", get_context, nullptr, nullptr, nullptr},
+    {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, nullptr, nullptr},
+    {}};
 
 constexpr unsigned kFlags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC;
+
+PyMemberDef kBaseMembers[] = {
+    {"__dictoffset__", T_PYSSIZET, offsetof(SpanObject, dict), READONLY, nullptr},
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(SpanObject, weak_references), READONLY, nullptr},
+    {}};
 
 PyType_Slot kBaseSlots[] = {{Py_tp_new, reinterpret_cast<void*>(no_new)},
                             {Py_tp_dealloc, reinterpret_cast<void*>(span_dealloc)},
@@ -336,6 +351,7 @@ PyType_Slot kBaseSlots[] = {{Py_tp_new, reinterpret_cast<void*>(no_new)},
                             {Py_tp_clear, reinterpret_cast<void*>(span_clear)},
                             {Py_tp_methods, kBaseMethods},
                             {Py_tp_getset, kBaseGetSet},
+                            {Py_tp_members, kBaseMembers},
                             {}};
 PyType_Spec kBaseSpec = {"nuages._native.SpanBase", sizeof(SpanObject), 0, kFlags, kBaseSlots};
 
@@ -367,13 +383,86 @@ PyObject* context_of(SpanObject* span) noexcept {
   return span->context;
 }
 
-SpanObject* as_span(ModuleState& state, PyObject* object) noexcept {
-  return object && PyObject_TypeCheck(object, state.span_base) ? self_of(object) : nullptr;
+SpanObject* new_span_object(ModuleState& state, TracerObject* tracer, bool recording) noexcept {
+  auto* type = reinterpret_cast<PyTypeObject*>(
+      (recording ? state.span_class : state.nonrecording_class).get());
+  PyObject* object = (recording ? state.idle_spans : state.idle_nonrecording).take(type);
+  if (object) {
+    PyObject_GC_Track(object);
+  } else {
+    object = type->tp_alloc(type, 0);
+    if (!object) return nullptr;
+  }
+  SpanObject* span = self_of(object);
+#if PY_VERSION_HEX >= 0x030B0000 && PY_VERSION_HEX < 0x030C0000
+  // This interpreter has a fast way to methods of objects with a dict, and of those that can have
+  // none, but not of those that have none yet.
+  if (!span->dict && !(span->dict = PyDict_New())) PyErr_Clear();
+#endif
+  span->state = &state;
+  span->tracer = tracer;
+  Py_XINCREF(reinterpret_cast<PyObject*>(tracer));
+  span->max_text = tracer && tracer->provider ? tracer->provider->data->max_span_length
+                                              : trace::SpanLimits::kUnlimited;
+  span->record_exception = span->set_status_on_exception = span->parent_known = false;
+  return span;
 }
 
-trace::Span* core_span(ModuleState& state, PyObject* object) noexcept {
-  SpanObject* span = as_span(state, object);
-  return span ? span->span : nullptr;
+void free_idle_spans(ModuleState& state) noexcept {
+  for (IdleObjects* idle : {&state.idle_spans, &state.idle_nonrecording}) {
+    while (idle->count > 0) {
+      SpanObject* span = self_of(idle->objects[--idle->count]);
+      if (span->span) span->span->release();
+      delete span->bare;
+      Py_CLEAR(span->dict);
+      PyObject_GC_Del(span);
+    }
+  }
+}
+
+bool add_exact_methods(PyObject* type, PyMethodDef* methods) noexcept {
+  auto* exact = reinterpret_cast<PyTypeObject*>(type);
+  for (PyMethodDef* each = methods; each->ml_name; ++each) {
+    const Ref own = Ref::take(PyObject_GetAttrString(type, "__dict__"));
+    const Ref name = own ? Ref::take(PyUnicode_InternFromString(each->ml_name)) : Ref();
+    const int defined = name ? PySequence_Contains(own.get(), name.get()) : -1;
+    if (defined < 0) return false;
+    if (defined > 0) continue;
+    const Ref descriptor = Ref::take(PyDescr_NewMethod(exact, each));
+    if (!descriptor || PyObject_SetAttr(type, name.get(), descriptor.get()) < 0) return false;
+  }
+  return true;
+}
+
+bool add_exact_span_methods(ModuleState& state) noexcept {
+  return add_exact_methods(state.span_class.get(), kRecordingMethods) &&
+         add_exact_methods(state.span_class.get(), kBaseMethods) &&
+         add_exact_methods(state.nonrecording_class.get(), kBareMethods) &&
+         add_exact_methods(state.nonrecording_class.get(), kBaseMethods);
+}
+
+bool finish_span(SpanObject* span, uint64_t end_ns) noexcept {
+  if (!span->span->end(end_ns)) {
+    Py_DECREF(refused(span, "end()"));
+    return true;
+  }
+  Py_CLEAR(span->exceptions);
+  bool ok = true;
+  if (span->tracer && span->tracer->provider) {
+    const ProviderData& data = *span->tracer->provider->data;
+    if (data.on_ending || data.on_end) {
+      const Ref kept = Ref::share(reinterpret_cast<PyObject*>(span));
+      span->span->set_editable(true);
+      ok = run_callbacks(*span->state, data.on_ending, kept.get(), nullptr, false) &&
+           run_callbacks(*span->state, data.on_end, kept.get(), nullptr, false);
+      span->span->set_editable(false);
+    }
+    if (span->span->context().sampled()) {
+      for (trace::RecordSink* sink : data.sinks) span->span->publish(*sink);
+    }
+  }
+  drain_logs(*span->state);
+  return ok;
 }
 
 void set_error_status(SpanObject* span, PyObject* exception) noexcept {
@@ -395,7 +484,7 @@ void record_exception(SpanObject* span, PyObject* exception, bool escaped,
 void end_span(SpanObject* span, uint64_t end_ns) noexcept {
   if (!span->span) return;
   const ErrorGuard guard;
-  if (finish(span, end_ns)) return;
+  if (finish_span(span, end_ns)) return;
   drop_error();
 }
 

@@ -24,6 +24,9 @@ struct SpanObject {
   PyObject* context;         // cached opentelemetry SpanContext, made on demand
   PyObject* parent;          // the parent's SpanContext object; null: none or not asked for yet
   PyObject* exceptions;      // list of exceptions recorded already, until end()
+  PyObject* dict;            // __dict__, made on demand
+  PyObject* weak_references;
+  uint32_t max_text;  // code points of a text attribute
   bool record_exception;
   bool set_status_on_exception;
   bool parent_known;
@@ -32,9 +35,28 @@ struct SpanObject {
 };
 
 // Null when `object` is no span of ours.
-SpanObject* as_span(ModuleState& state, PyObject* object) noexcept;
+inline SpanObject* as_span(ModuleState& state, PyObject* object) noexcept {
+  if (object == nullptr) return nullptr;
+  const bool ours = reinterpret_cast<PyObject*>(Py_TYPE(object)) == state.span_class.get() ||
+                    PyObject_TypeCheck(object, state.span_base);
+  return ours ? reinterpret_cast<SpanObject*>(object) : nullptr;
+}
 // The core's span when `object` is a recording span of ours, else null (borrowed).
-trace::Span* core_span(ModuleState& state, PyObject* object) noexcept;
+inline trace::Span* core_span(ModuleState& state, PyObject* object) noexcept {
+  SpanObject* span = as_span(state, object);
+  return span ? span->span : nullptr;
+}
+
+// A span object of the configured classes without data: `span`, or `bare`, may be set and idle then
+// (used before), or null. Null with a Python error.
+SpanObject* new_span_object(ModuleState& state, TracerObject* tracer, bool recording) noexcept;
+// Frees what IdleObjects hold of spans.
+void free_idle_spans(ModuleState& state) noexcept;
+// Gives the configured classes descriptors of their own for the hot methods: the interpreter calls
+// those of the exact class without a check of bases. False with a Python error.
+bool add_exact_span_methods(ModuleState& state) noexcept;
+// Like it, for any class of ours; a name that the class defines itself stays.
+bool add_exact_methods(PyObject* type, PyMethodDef* methods) noexcept;
 
 struct SpanSpec {
   std::string_view name;
@@ -45,6 +67,7 @@ struct SpanSpec {
   std::span<const trace::LinkView> links;
   PyObject* links_object = nullptr;  // a sequence of Link instead of `links`; may be null
   PyObject* context = nullptr;       // parent's Context; null: the current one
+  PyObject* current = nullptr;       // the current Context, when the caller has it already
   const trace::SpanContext* remote_parent = nullptr;  // wins over `context`: an extracted parent
   bool root = false;                                  // no parent at all
   // With root: follow this decision instead of asking the sampler (Celery link mode: 1 keep, 0
@@ -63,7 +86,10 @@ TracerObject* hook_tracer(ModuleState& state, PyObject* scope_name) noexcept;
 // raises too. Hooks clear that error and go on untraced.
 Ref start_span(TracerObject& tracer, const SpanSpec& spec) noexcept;
 
-// Ends it: processors run, pipelines publish. Never raises. end_ns 0: now.
+// Ends a recording span: processors run, pipelines publish. False with a Python error only for
+// KeyboardInterrupt and its like out of a processor.
+bool finish_span(SpanObject* span, uint64_t end_ns) noexcept;
+// The same, and never raises. end_ns 0: now.
 void end_span(SpanObject* span, uint64_t end_ns = 0) noexcept;
 
 // record_exception() and ERROR status for an exception object, once per span and object.

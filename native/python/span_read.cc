@@ -41,10 +41,7 @@ PyObject* get_parent(PyObject* self, void*) {
   SpanObject* span = self_of(self);
   if (!span->parent_known) {
     if (span->span->parent_id() != 0) {
-      trace::SpanContext context = span->span->context();
-      context.span_id = span->span->parent_id();
-      context.remote = span->span->parent_remote();
-      span->parent = span_context_object(*span->state, context).release();
+      span->parent = span_context_object(*span->state, span->span->parent()).release();
       if (!span->parent) return nullptr;
     }
     span->parent_known = true;
@@ -147,9 +144,16 @@ PyObject* put_attribute(PyObject* module, PyObject* const* args, Py_ssize_t narg
   if (nargs != 3) return PyErr_Format(PyExc_TypeError, "put_attribute() takes 3 arguments");
   SpanObject* span = checked(module, args[0]);
   if (!span) return nullptr;
-  AttributeList list(*span->state, span->span->limits().max_value_length);
+  // Limits hold while the span lives; afterwards the SDK's copy is a plain dict without any.
+  const bool ended = span->span->ended();
+  AttributeList list(*span->state,
+                     ended ? trace::SpanLimits::kUnlimited : span->span->limits().max_value_length);
   if (list.add(args[1], args[2])) {
-    write(span, [&] { return span->span->set_attributes(list.views()); });
+    const trace::AttributeView item = list.views()[0];
+    write(span, [&] {
+      return ended ? span->span->force_attribute(item.key, item.value)
+                   : span->span->set_attribute(item.key, item.value);
+    });
   }
   Py_RETURN_NONE;
 }

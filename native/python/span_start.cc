@@ -11,10 +11,23 @@
 namespace nuages::python {
 namespace {
 
+// Whether the GIL keeps threads apart, so that spans need no lock of their own.
+#ifdef Py_GIL_DISABLED
+constexpr bool kSerialised = false;
+#else
+constexpr bool kSerialised = true;
+#endif
+
 struct Parent {
   Ref object;                    // the parent span object, if any
   trace::Span* local = nullptr;  // recording and ours
-  trace::SpanContext context;    // valid() or not
+  trace::SpanContext own;
+  const trace::SpanContext* context = &own;  // valid() or not
+
+  Parent() noexcept = default;
+  Parent(const Parent&) = delete;
+  Parent& operator=(const Parent&) = delete;
+  bool valid() const noexcept { return context->valid(); }
 };
 
 // The span context of somebody else's span. False with a Python error as the SDK raises it.
@@ -29,7 +42,7 @@ bool read_foreign_parent(ModuleState& state, Parent& parent) {
       call_python(PyObject_CallMethodNoArgs, parent.object.get(), state.s_get_span_context.get()));
   if (!context) return false;
   if (context.get() == Py_None) return true;
-  if (!read_span_context(state, context.get(), parent.context)) {
+  if (!read_span_context(state, context.get(), parent.own)) {
     PyErr_SetString(PyExc_TypeError, "parent_span_context must be a SpanContext or None.");
     return false;
   }
@@ -39,14 +52,14 @@ bool read_foreign_parent(ModuleState& state, Parent& parent) {
 bool find_parent(ModuleState& state, const SpanSpec& spec, Parent& parent) {
   if (spec.root) return true;
   if (spec.remote_parent) {
-    parent.context = *spec.remote_parent;
+    parent.context = spec.remote_parent;
     return true;
   }
-  parent.object = span_in_context(state, spec.context);
+  parent.object = span_in_context(state, spec.context ? spec.context : spec.current);
   if (!parent.object) return true;
   if (SpanObject* span = as_span(state, parent.object.get())) {
     parent.local = span->span;
-    parent.context = span->span_context();
+    parent.context = &span->span_context();
     return true;
   }
   return read_foreign_parent(state, parent);
@@ -73,7 +86,21 @@ trace::TraceState header_of(ModuleState& state, PyObject* trace_state) {
   return text.view().empty() ? nullptr : std::make_shared<const std::string>(text.view());
 }
 
-// Asks a sampler written in Python. False with a Python error (the SDK lets it through too).
+// After `owner.method()` failed: its exception is reported once and gone. False (and the error
+// stays) for what is no Exception: KeyboardInterrupt and its like are the application's.
+bool forgive(ModuleState& state, PyObject* owner, PyObject* method_name) {
+  if (!PyErr_ExceptionMatches(PyExc_Exception)) return false;
+  const Ref error = Ref::take(take_exception());
+  const Ref callback = Ref::take(call_python(PyObject_GetAttr, owner, method_name));
+  const Ref reported =
+      callback ? Ref::take(call_python(PyObject_CallFunctionObjArgs, state.processor_failed.get(),
+                                       callback.get(), error.get(), nullptr))
+               : Ref();
+  if (!reported) drop_error();
+  return true;
+}
+
+// Asks a sampler written in Python. False with a Python error.
 bool ask_python(TracerObject& tracer, const SpanSpec& spec, TraceId id, Sampling& result) {
   ModuleState& state = *tracer.state;
   const Ref sampler = tracer.provider->data->python_sampler;
@@ -130,8 +157,16 @@ bool sample(TracerObject& tracer, const SpanSpec& spec, const Parent& parent, Tr
         spec.forced_decision == 0 ? trace::Decision::kDrop : trace::Decision::kRecordAndSample;
     return true;
   }
-  if (data.python_sampler) return ask_python(tracer, spec, id, result);
-  result.decision = data.sampler.decide(parent.context.valid() ? &parent.context : nullptr, id);
+  if (data.python_sampler) {
+    const Ref sampler = data.python_sampler;
+    if (ask_python(tracer, spec, id, result)) return true;
+    if (!forgive(*tracer.state, sampler.get(), tracer.state->s_should_sample.get())) return false;
+    // A broken sampler loses nothing: the parent's decision, and roots are recorded.
+    result = {};
+    if (parent.valid() && !parent.context->sampled()) result.decision = trace::Decision::kDrop;
+    return true;
+  }
+  result.decision = data.sampler.decide(parent.valid() ? parent.context : nullptr, id);
   return true;
 }
 
@@ -149,29 +184,19 @@ bool generate(ModuleState& state, PyObject* generator, bool root, TraceId& trace
   return !PyErr_Occurred();
 }
 
-Ref make_object(TracerObject& tracer, const Ref& type_object) {
-  auto* type = reinterpret_cast<PyTypeObject*>(type_object.get());
-  Ref object = Ref::take(type->tp_alloc(type, 0));
-  if (!object) return {};
-  auto* span = reinterpret_cast<SpanObject*>(object.get());
-  span->state = tracer.state;
-  span->tracer = &tracer;
-  Py_INCREF(reinterpret_cast<PyObject*>(&tracer));
-  return object;
-}
-
 Ref non_recording(TracerObject& tracer, trace::SpanContext context) {
-  auto* bare = new (std::nothrow) trace::SpanContext(std::move(context));
-  if (!bare) {
+  SpanObject* span = new_span_object(*tracer.state, &tracer, false);
+  Ref object = Ref::take(reinterpret_cast<PyObject*>(span));
+  if (!span) return {};
+  if (span->bare) {
+    *span->bare = std::move(context);
+    return object;
+  }
+  span->bare = new (std::nothrow) trace::SpanContext(std::move(context));
+  if (!span->bare) {
     PyErr_NoMemory();
     return {};
   }
-  Ref object = make_object(tracer, tracer.state->nonrecording_class);
-  if (!object) {
-    delete bare;
-    return {};
-  }
-  reinterpret_cast<SpanObject*>(object.get())->bare = bare;
   return object;
 }
 
@@ -179,18 +204,27 @@ class Links {
  public:
   Links(ModuleState& state, uint32_t max_length) : state_(state), max_length_(max_length) {}
 
-  bool read(PyObject* links) {
-    if (!links || links == Py_None) return true;
+  // What is no Link is left out, and said once in a while.
+  void read(PyObject* links) {
+    if (!links || links == Py_None) return;
     const Ref items = Ref::take(PySequence_Tuple(links));
-    if (!items) return false;
+    if (!items) return refuse(links);
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(items.get()); ++i) {
-      if (!add(PyTuple_GET_ITEM(items.get(), i))) return false;
+      PyObject* link = PyTuple_GET_ITEM(items.get(), i);
+      if (!add(link)) refuse(link);
     }
-    return true;
   }
   std::span<const trace::LinkView> views() const { return views_; }
 
  private:
+  void refuse(PyObject* link) {
+    drop_error();
+    const Ref said = Ref::take(call_python(PyObject_CallFunction, state_.warn.get(), "ss",
+                                           "a link must be a Link, not a %s; it is left out.",
+                                           Py_TYPE(link)->tp_name));
+    if (!said) drop_error();
+  }
+
   bool add(PyObject* link) {
     if (link == Py_None) return true;
     const Ref context = Ref::take(call_python(PyObject_GetAttr, link, state_.s_context.get()));
@@ -201,7 +235,10 @@ class Links {
     if (!read_span_context(state_, context.get(), read)) return true;
     AttributeList& list = attributes_.emplace_back(state_, max_length_);
     list.add_mapping(attributes.get());
-    if (!read.valid() && list.views().empty() && read.trace_state_text().empty()) return true;
+    if (!read.valid() && list.views().empty() && list.dropped() == 0 &&
+        read.trace_state_text().empty()) {
+      return true;
+    }
     const trace::SpanContext& kept = contexts_.emplace_back(std::move(read));
     trace::LinkView view;
     view.trace_id = kept.trace_id;
@@ -210,6 +247,7 @@ class Links {
     view.remote = kept.remote;
     view.trace_state = kept.trace_state_text();
     view.attributes = list.views();
+    view.dropped_attributes = list.dropped();
     views_.push_back(view);
     return true;
   }
@@ -225,12 +263,29 @@ class Links {
 void add_ratio(const ProviderData& data, const SpanSpec& spec, const Parent& parent,
                trace::Span& span) {
   if (data.python_sampler || spec.forced_decision >= 0) return;
-  if (data.sampler.parent_based && parent.context.valid()) return;
+  if (data.sampler.parent_based && parent.valid()) return;
   if (!data.sampler.parent_based && parent.local) return;
   const double rate = data.sampler.root.rate();
-  if (rate > 0 && rate < 1) {
-    span.set_attribute("nuages.sampling.ratio", trace::double_value(rate));
+  if (rate > 0 && rate < 1) span.set_sampling_ratio(rate);
+}
+
+// With attributes and links as Python objects (either may be null). Apart, because what it needs
+// costs the usual start something even when it is not used.
+[[gnu::noinline]] bool begin_with(SpanObject& span, trace::StartOptions& options, PyObject* mapping,
+                                  PyObject* link_sequence) {
+  const ProviderData& data = *span.tracer->provider->data;
+  AttributeList attributes(*span.state, data.max_span_length);
+  Links links(*span.state, data.max_nested_length);
+  if (mapping) {
+    attributes.add_mapping(mapping);
+    options.attributes = attributes.views();
+    options.dropped_attributes = attributes.dropped();
   }
+  if (link_sequence) {
+    links.read(link_sequence);
+    options.links = links.views();
+  }
+  return span.span->begin(options);
 }
 
 Ref start_checked(TracerObject& tracer, const SpanSpec& spec) {
@@ -238,14 +293,21 @@ Ref start_checked(TracerObject& tracer, const SpanSpec& spec) {
   Parent parent;
   if (!find_parent(state, spec, parent)) return {};
   ProviderData& data = *tracer.provider->data;
-  if (!tracer.enabled || !data.enabled) return non_recording(tracer, parent.context);
+  if (!tracer.enabled || !data.enabled) return non_recording(tracer, *parent.context);
 
-  const bool root = !parent.context.valid();
-  TraceId trace_id = parent.context.trace_id;
+  const bool root = !parent.valid();
+  TraceId trace_id = parent.context->trace_id;
   SpanId span_id = 0;
   if (data.id_generator) {
     const Ref generator = data.id_generator;
-    if (!generate(state, generator.get(), root, trace_id, span_id)) return {};
+    if (!generate(state, generator.get(), root, trace_id, span_id)) {
+      if (!forgive(state, generator.get(), state.s_generate_span_id.get())) return {};
+      span_id = 0;
+    }
+    if (!trace_id.valid() || span_id == 0) {  // no ids at all: ours
+      if (root) trace_id = trace::new_trace_id();
+      span_id = trace::new_span_id();
+    }
   } else {
     if (root) trace_id = trace::new_trace_id();
     span_id = trace::new_span_id();
@@ -258,53 +320,50 @@ Ref start_checked(TracerObject& tracer, const SpanSpec& spec) {
     context.trace_id = trace_id;
     context.span_id = span_id;
     context.flags = root ? (data.random_trace_ids ? trace::kRandomFlag : 0)
-                         : (parent.context.flags & trace::kRandomFlag);
-    context.trace_state =
-        sampling.own_trace_state ? sampling.trace_state : parent.context.trace_state;
+                         : (parent.context->flags & trace::kRandomFlag);
+    if (sampling.own_trace_state) {
+      context.trace_state = sampling.trace_state;
+    } else if (!root) {
+      context.trace_state = parent.context->trace_state;
+    }
     return non_recording(tracer, std::move(context));
   }
 
-  AttributeList attributes(state, data.max_span_length);
-  Links links(state, data.max_nested_length);
-  trace::StartOptions options;
-  options.name = spec.name;
-  options.kind = spec.kind;
-  options.local_parent = parent.local;
-  options.parent = root ? nullptr : &parent.context;
-  options.scope = tracer.scope;
-  options.start_ns = spec.start_ns;
-  options.sampled = sampling.decision == trace::Decision::kRecordAndSample;
-  if (sampling.own_trace_state) options.trace_state = &sampling.trace_state;
-  options.trace_id = trace_id;
-  options.random_trace_id = data.random_trace_ids;
-  options.span_id = span_id;
-  options.limits = &data.limits;
-  if (sampling.attributes) {
-    attributes.add_mapping(sampling.attributes.get());
-    options.attributes = attributes.views();
-  } else if (spec.attributes_object) {
-    attributes.add_mapping(spec.attributes_object);
-    options.attributes = attributes.views();
-  } else {
-    options.attributes = spec.attributes;
+  trace::StartOptions options{
+      .name = spec.name,
+      .kind = spec.kind,
+      .local_parent = parent.local,
+      .parent = root ? nullptr : parent.context,
+      .scope = tracer.scope,
+      .start_ns = spec.start_ns,
+      .sampled = sampling.decision == trace::Decision::kRecordAndSample,
+      .trace_state = sampling.own_trace_state ? &sampling.trace_state : nullptr,
+      .trace_id = trace_id,
+      .random_trace_id = data.random_trace_ids,
+      .span_id = span_id,
+      .attributes = spec.attributes,
+      .dropped_attributes = 0,
+      .links = spec.links,
+      .limits = &data.limits,
+      .serialised = kSerialised,
+  };
+  SpanObject* span = new_span_object(state, &tracer, true);
+  Ref object = Ref::take(reinterpret_cast<PyObject*>(span));
+  if (!span) return {};
+  if (!span->span && !(span->span = trace::Span::make())) {
+    return non_recording(tracer, *parent.context);
   }
-  if (spec.links_object) {
-    if (!links.read(spec.links_object)) return {};
-    options.links = links.views();
-  } else {
-    options.links = spec.links;
-  }
-
-  trace::SpanRef core = trace::Span::start(options);
-  if (!core) return non_recording(tracer, parent.context);
-  add_ratio(data, spec, parent, *core);
-  Ref object = make_object(tracer, state.span_class);
-  if (!object) return {};
-  auto* span = reinterpret_cast<SpanObject*>(object.get());
-  span->span = core.detach();
+  PyObject* mapping = sampling.attributes ? sampling.attributes.get() : spec.attributes_object;
+  const bool begun = mapping || spec.links_object
+                         ? begin_with(*span, options, mapping, spec.links_object)
+                         : span->span->begin(options);
+  if (!begun) return non_recording(tracer, *parent.context);
+  add_ratio(data, spec, parent, *span->span);
   span->record_exception = spec.record_exception;
   span->set_status_on_exception = spec.set_status_on_exception;
-  if (!run_callbacks(state, data.on_start, object.get(), spec.context, true)) return {};
+  if (data.on_start && !run_callbacks(state, data.on_start, object.get(), spec.context, true)) {
+    return {};
+  }
   return object;
 }
 
@@ -340,8 +399,8 @@ bool read_span_context(ModuleState& state, PyObject* object, trace::SpanContext&
   }
   out.flags = static_cast<uint8_t>(flags);
   out.remote = PyTuple_GET_ITEM(object, 2) == Py_True;
-  // Ids that OpenTelemetry calls invalid (too large) must not become a parent.
-  if (PyTuple_GET_ITEM(object, 5) != Py_True) {
+  // Ids that are too large for the wire are none at all; a link keeps half a context as it is.
+  if (PyTuple_GET_ITEM(object, 5) != Py_True && out.valid()) {
     out.trace_id = {};
     out.span_id = 0;
   }

@@ -22,11 +22,34 @@ ModuleState* state_of_type(PyTypeObject* type) {
   return nullptr;
 }
 
+PyObject* tracer_start_span(PyObject* self, PyObject* const* args, Py_ssize_t nargs,
+                            PyObject* kwnames) {
+  StartArguments arguments;
+  if (!arguments.read("start_span", 8, args, nargs, kwnames)) return nullptr;
+  return arguments.start(*self_of(self)).release();
+}
+
+PyObject* tracer_start_current(PyObject* self, PyObject* const* args, Py_ssize_t nargs,
+                               PyObject* kwnames) {
+  return make_manager(*self_of(self), args, nargs, kwnames);
+}
+
+PyMethodDef kHotMethods[] = {
+    {"start_span", method(tracer_start_span), METH_FASTCALL | METH_KEYWORDS,
+     "Starts a span without making it current."},
+    {"start_as_current_span", method(tracer_start_current), METH_FASTCALL | METH_KEYWORDS,
+     "A context manager, and decorator for functions and coroutine functions."},
+    {}};
+
 PyObject* tracer_new(PyTypeObject* type, PyObject*, PyObject*) {
   ModuleState* state = state_of_type(type);
   if (!state) return nullptr;
   PyObject* object = type->tp_alloc(type, 0);
   if (object) {
+    if (!state->exact_tracer) {  // the first is of nuages.sdk.trace.Tracer
+      state->exact_tracer = Ref::share(reinterpret_cast<PyObject*>(type));
+      if (!add_exact_methods(state->exact_tracer.get(), kHotMethods)) PyErr_Clear();
+    }
     self_of(object)->state = state;
     self_of(object)->enabled = true;
   }
@@ -85,25 +108,9 @@ PyObject* tracer_set_enabled(PyObject* self, PyObject* value) {
   Py_RETURN_NONE;
 }
 
-PyObject* tracer_start_span(PyObject* self, PyObject* const* args, Py_ssize_t nargs,
-                            PyObject* kwnames) {
-  StartArguments arguments;
-  if (!arguments.read("start_span", 8, args, nargs, kwnames)) return nullptr;
-  return arguments.start(*self_of(self)).release();
-}
-
-PyObject* tracer_start_current(PyObject* self, PyObject* const* args, Py_ssize_t nargs,
-                               PyObject* kwnames) {
-  StartArguments arguments;
-  if (!arguments.read("start_as_current_span", 9, args, nargs, kwnames)) return nullptr;
-  return make_manager(*self_of(self), arguments).release();
-}
-
 PyMethodDef kMethods[] = {
-    {"start_span", method(tracer_start_span), METH_FASTCALL | METH_KEYWORDS,
-     "Starts a span without making it current."},
-    {"start_as_current_span", method(tracer_start_current), METH_FASTCALL | METH_KEYWORDS,
-     "A context manager, and decorator for functions and coroutine functions."},
+    kHotMethods[0],
+    kHotMethods[1],
     {"_bind", tracer_bind, METH_VARARGS,
      "(core, scope, name, version, schema_url, attributes): what __init__ does natively."},
     {"_set_enabled", tracer_set_enabled, METH_O, "False: spans are no-ops."},
@@ -149,7 +156,7 @@ bool StartArguments::read(const char* function, size_t count, PyObject* const* a
   return true;
 }
 
-Ref StartArguments::start(TracerObject& tracer) const noexcept {
+Ref StartArguments::start(TracerObject& tracer, PyObject* current) const noexcept {
   ModuleState& state = *tracer.state;
   SpanSpec spec;
   const Utf8 text(name.get());
@@ -161,6 +168,7 @@ Ref StartArguments::start(TracerObject& tracer) const noexcept {
     if (index < 5) spec.kind = static_cast<wire::SpanKind>(index + 1);
   }
   spec.context = context.get();
+  spec.current = current;
   spec.attributes_object = attributes.get();
   // An empty tuple, the default of the API, is no link at all.
   if (links && !(PyTuple_Check(links.get()) && PyTuple_GET_SIZE(links.get()) == 0)) {

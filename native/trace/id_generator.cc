@@ -3,7 +3,6 @@
 #include <pthread.h>
 #include <sys/random.h>
 
-#include <atomic>
 #include <bit>
 
 #include "base/clock.h"
@@ -11,11 +10,9 @@
 namespace nuages::trace {
 namespace {
 
-std::atomic<uint32_t> g_generation{1};
-
 // Runs when the library is loaded, so before any fork that could matter.
-const int g_registered =
-    pthread_atfork(nullptr, nullptr, [] { g_generation.fetch_add(1, std::memory_order_relaxed); });
+const int g_registered = pthread_atfork(
+    nullptr, nullptr, [] { g_process_generation.fetch_add(1, std::memory_order_relaxed); });
 
 uint64_t split_mix(uint64_t& state) {
   uint64_t z = (state += 0x9E3779B97F4A7C15ULL);
@@ -66,7 +63,5 @@ uint64_t next_nonzero() noexcept {
 
 TraceId new_trace_id() noexcept { return {next_nonzero(), next_nonzero()}; }
 SpanId new_span_id() noexcept { return next_nonzero(); }
-
-uint32_t process_generation() noexcept { return g_generation.load(std::memory_order_relaxed); }
 
 }  // namespace nuages::trace

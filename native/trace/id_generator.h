@@ -5,6 +5,7 @@
 // Source: Blackman and Vigna, "Scrambled linear pseudorandom number generators", 2018.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 
 #include "base/ids.h"
@@ -16,6 +17,9 @@ SpanId new_span_id() noexcept;
 
 // Counts fork()s: changes in a child before fork() returns there. A pthread_atfork handler bumps
 // it, so a compare is enough where getpid() would be a system call. (A raw clone() is not seen.)
-uint32_t process_generation() noexcept;
+inline std::atomic<uint32_t> g_process_generation{1};
+inline uint32_t process_generation() noexcept {
+  return g_process_generation.load(std::memory_order_relaxed);
+}
 
 }  // namespace nuages::trace

@@ -15,6 +15,37 @@ constexpr uint32_t kFirstRepeatWithSite = 3;
 // A trace this old takes the wall clock again: the two clocks may have parted (suspend, a step).
 constexpr uint64_t kMaxAnchorAge = 600ULL * 1'000'000'000ULL;
 
+// Shared by all threads. The two fields may be seen apart: an old offset with a new time is a
+// millisecond older than wanted, the other way round it is measured once more.
+constexpr uint64_t kMaxOffsetAge = 1'000'000;
+std::atomic<uint64_t> g_offset{0};
+std::atomic<uint64_t> g_offset_taken{0};
+
+// Both clocks at one moment: the wall clock between two near readings of the other.
+uint64_t measure_wall_offset() noexcept {
+  uint64_t best = UINT64_MAX, offset = 0;
+  for (int i = 0; i < 3; ++i) {
+    const uint64_t before = steady_now();
+    const uint64_t wall = wall_now();
+    const uint64_t gap = steady_now() - before;
+    if (gap < best) {
+      best = gap;
+      offset = wall - (before + gap / 2);
+    }
+    if (gap < 1000) break;
+  }
+  return offset;
+}
+
+uint64_t wall_offset(uint64_t steady) noexcept {
+  const uint64_t age = steady - g_offset_taken.load(std::memory_order_acquire);
+  if (age < kMaxOffsetAge) return g_offset.load(std::memory_order_relaxed);
+  const uint64_t offset = measure_wall_offset();
+  g_offset.store(offset, std::memory_order_relaxed);
+  g_offset_taken.store(steady, std::memory_order_release);
+  return offset;
+}
+
 size_t mix(uint64_t alias, uint64_t fingerprint) noexcept {
   const uint64_t hash = (fingerprint ^ std::rotl(alias, 32)) * 0x9E3779B97F4A7C15ULL;
   return static_cast<size_t>(hash ^ (hash >> 32));
@@ -22,29 +53,28 @@ size_t mix(uint64_t alias, uint64_t fingerprint) noexcept {
 
 }  // namespace
 
-LocalRoot::LocalRoot() noexcept {
-  // Both clocks at one moment: the wall clock between two near readings of the other.
-  uint64_t best = UINT64_MAX;
-  for (int i = 0; i < 3; ++i) {
-    const uint64_t before = steady_now();
-    const uint64_t wall = wall_now();
-    const uint64_t gap = steady_now() - before;
-    if (gap < best) {
-      best = gap;
-      anchor_wall_ = wall;
-      anchor_steady_ = before + gap / 2;
-    }
-    if (gap < 1000) break;
-  }
+LocalRoot::LocalRoot(uint64_t steady) noexcept
+    : anchor_steady_(steady), wall_offset_(wall_offset(steady)) {}
+
+Ref<LocalRoot> LocalRoot::create() noexcept { return create(steady_now()); }
+
+Ref<LocalRoot> LocalRoot::create(uint64_t steady) noexcept {
+  return Ref<LocalRoot>::adopt(new (std::nothrow) LocalRoot(steady));
 }
 
-Ref<LocalRoot> LocalRoot::create() noexcept {
-  return Ref<LocalRoot>::adopt(new (std::nothrow) LocalRoot);
+void LocalRoot::restart(uint64_t steady) noexcept {
+  anchor_steady_ = steady;
+  wall_offset_ = wall_offset(steady);
+  spans_.store(0, std::memory_order_relaxed);
+  dropped_.store(0, std::memory_order_relaxed);
+  if (query_count_ == 0) return;
+  query_count_ = 0;
+  used_ = 0;
+  std::vector<Slot>().swap(slots_);
 }
 
 uint64_t LocalRoot::wall_at(uint64_t steady) const noexcept {
-  const uint64_t age = steady - anchor_steady_;
-  return age < kMaxAnchorAge ? anchor_wall_ + age : wall_now();
+  return steady - anchor_steady_ < kMaxAnchorAge ? wall_offset_ + steady : wall_now();
 }
 
 uint64_t LocalRoot::now() const noexcept { return wall_at(steady_now()); }

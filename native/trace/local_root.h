@@ -1,10 +1,12 @@
 // LocalRoot: what all spans of one trace in this process share; made by the first of them.
 //
-// Holds the clock anchor, the count of spans (at most kMaxSpans, the rest is counted as dropped)
-// and the N+1 table: per (database alias, fingerprint) the number of executions, their total time,
-// the statement and a few call sites. Counting a query takes a short lock and one probe of an open
-// hash table; call sites are asked for only from the third repeat, and ever more rarely, because
-// finding them costs a Python frame walk. Any thread. Ref-counted: lives as long as its last span.
+// Holds the clock anchor (wall minus steady time, which a process measures at most once in a
+// millisecond: only a step of the wall clock changes it), the count of spans (at most kMaxSpans,
+// the rest is counted as dropped) and the N+1 table: per (database alias, fingerprint) the number
+// of executions, their total time, the statement and a few call sites. Counting a query takes a
+// short lock and one probe of an open hash table; call sites are asked for only from the third
+// repeat, and ever more rarely, because finding them costs a Python frame walk. Any thread.
+// Ref-counted: lives as long as its last span.
 #pragma once
 
 #include <atomic>
@@ -64,7 +66,9 @@ class LocalRoot : public RefCounted<LocalRoot> {
   static constexpr uint32_t kMaxCallSites = 4;
   static constexpr uint32_t kDefaultThreshold = 5;
 
-  static Ref<LocalRoot> create() noexcept;  // null: out of memory
+  static Ref<LocalRoot> create() noexcept;                 // null: out of memory
+  static Ref<LocalRoot> create(uint64_t steady) noexcept;  // with a clock read just taken
+  void restart(uint64_t steady) noexcept;  // as new; only by the one who holds the only reference
 
   // `alias` is any hash of the database alias. `statement` is copied on its second execution.
   QueryCount count_query(uint64_t alias, uint64_t fingerprint, uint64_t duration_ns,
@@ -93,13 +97,13 @@ class LocalRoot : public RefCounted<LocalRoot> {
     std::vector<CallSite> sites;
   };
 
-  LocalRoot() noexcept;
+  explicit LocalRoot(uint64_t steady) noexcept;
   ~LocalRoot() = default;
   Slot* find(uint64_t alias, uint64_t fingerprint, bool insert) noexcept;
   void grow() noexcept;
 
-  uint64_t anchor_wall_ = 0;
-  uint64_t anchor_steady_ = 0;
+  uint64_t anchor_steady_;
+  uint64_t wall_offset_;  // wall minus steady time
   std::atomic<uint32_t> spans_{0};
   std::atomic<uint32_t> dropped_{0};
   mutable SpinLock lock_;

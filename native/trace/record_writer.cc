@@ -28,11 +28,12 @@ ValueView cut_value(const ValueView& value, uint32_t max_length, std::string& sc
 }
 
 LimitedAttributes::LimitedAttributes(std::span<const AttributeView> attributes, uint32_t max_count,
-                                     const SpanLimits& limits) noexcept
-    : kept_(attributes), max_length_(limits.max_value_length) {
+                                     const SpanLimits& limits, uint32_t dropped) noexcept
+    : kept_(attributes), max_length_(limits.max_value_length), dropped_(dropped) {
   if (attributes.size() <= max_count) return;
-  dropped_ = static_cast<uint32_t>(attributes.size() - max_count);
-  kept_ = limits.drop == SpanLimits::Drop::kOldest ? attributes.subspan(dropped_)
+  const size_t over = attributes.size() - max_count;
+  dropped_ += static_cast<uint32_t>(over);
+  kept_ = limits.drop == SpanLimits::Drop::kOldest ? attributes.subspan(over)
                                                    : attributes.first(max_count);
 }
 

@@ -5,6 +5,8 @@
 // strings inside arrays.
 #pragma once
 
+#include <bit>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <span>
@@ -45,18 +47,27 @@ char* put_value(char* at, const T& value) noexcept {
   return at + sizeof value;
 }
 
+// An EntryHeader as two stores: byte stores that a wider load reads back at once stall it.
+inline char* put_entry(char* at, size_t size, EntryType type, wire::ValueType value_type,
+                       size_t text_size) noexcept {
+  static_assert(std::endian::native == std::endian::little);
+  static_assert(offsetof(EntryHeader, type) == 4 && offsetof(EntryHeader, value_type) == 5 &&
+                offsetof(EntryHeader, text_size) == 8);
+  at = put_value(at, static_cast<uint64_t>(static_cast<uint32_t>(size)) |
+                         static_cast<uint64_t>(type) << 32 |
+                         static_cast<uint64_t>(value_type) << 40);
+  return put_value(at, static_cast<uint32_t>(text_size));
+}
+
 inline size_t attribute_size(std::string_view key, const ValueView& value) noexcept {
   return sizeof(EntryHeader) + key.size() + payload_size(value);
 }
 
 // Writes attribute_size() bytes and returns the end.
 inline char* write_attribute(char* at, std::string_view key, const ValueView& value) noexcept {
-  EntryHeader header;
-  header.size = static_cast<uint32_t>(attribute_size(key, value));
-  header.type = EntryType::kAttribute;
-  header.value_type = value.type;
-  header.text_size = static_cast<uint32_t>(key.size());
-  at = put_bytes(put_value(at, header), key);
+  at = put_bytes(
+      put_entry(at, attribute_size(key, value), EntryType::kAttribute, value.type, key.size()),
+      key);
   switch (value.type) {
     case wire::ValueType::kEmpty:
       return at;
@@ -77,8 +88,9 @@ ValueView cut_value(const ValueView& value, uint32_t max_length, std::string& sc
 // A list of attributes under a count and a length limit: what event, link and leaf write.
 class LimitedAttributes {
  public:
+  // `dropped`: how many the caller has refused already.
   LimitedAttributes(std::span<const AttributeView> attributes, uint32_t max_count,
-                    const SpanLimits& limits) noexcept;
+                    const SpanLimits& limits, uint32_t dropped = 0) noexcept;
 
   size_t size() const noexcept;  // bytes
   char* write(char* at) const noexcept;
@@ -88,7 +100,7 @@ class LimitedAttributes {
  private:
   std::span<const AttributeView> kept_;
   uint32_t max_length_;
-  uint32_t dropped_ = 0;
+  uint32_t dropped_;
 };
 
 inline size_t event_size(std::string_view name, const LimitedAttributes& attributes) noexcept {

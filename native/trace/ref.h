@@ -18,8 +18,10 @@ template <typename T>
 class RefCounted {
  public:
   void add_ref() const noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
+  bool only_reference() const noexcept { return references_.load(std::memory_order_acquire) == 1; }
   void release() const noexcept {
-    if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+    // The last reference needs no atomic update: nobody is left who could add one.
+    if (only_reference() || references_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
       T* self = static_cast<T*>(const_cast<RefCounted*>(this));
       if constexpr (requires { self->destroy(); }) {
         self->destroy();

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <mutex>
 #include <new>
 
 #include "base/clock.h"
@@ -25,6 +24,21 @@ constexpr char kEmptyRecord[sizeof(RecordHeader)] = {};
 constexpr std::string_view kNoRecord(kEmptyRecord, sizeof kEmptyRecord);
 
 }  // namespace
+
+class Span::Guard {
+ public:
+  explicit Guard(const Span& span) noexcept : lock_(span.serialised_ ? nullptr : &span.lock_) {
+    if (lock_ != nullptr) lock_->lock();
+  }
+  ~Guard() {
+    if (lock_ != nullptr) lock_->unlock();
+  }
+  Guard(const Guard&) = delete;
+  Guard& operator=(const Guard&) = delete;
+
+ private:
+  SpinLock* lock_;
+};
 
 // Free spans of one thread. Trivial, so that it may be used until the thread's very end; PoolGuard
 // empties and closes it before that.
@@ -76,9 +90,15 @@ thread_local SpanPool::Guard SpanPool::t_guard;
 
 Span::~Span() { std::free(buffer_); }
 
-void Span::destroy() noexcept {
+void Span::make_idle() noexcept {
   context_.trace_state.reset();
-  root_ = {};
+  parent_trace_state_.reset();
+  own_trace_state_ = false;
+  if (is_local_root_ && root_ && root_->only_reference()) {
+    spare_root_ = std::move(root_);
+  } else {
+    root_ = {};
+  }
   if (capacity_ > kKeptCapacity) {
     std::free(buffer_);
     buffer_ = nullptr;
@@ -87,10 +107,22 @@ void Span::destroy() noexcept {
   constexpr size_t kKeptText = 1024;
   if (name_.capacity() > kKeptText) std::string().swap(name_);
   if (status_message_.capacity() > kKeptText) std::string().swap(status_message_);
+}
+
+void Span::destroy() noexcept {
+  make_idle();
   SpanPool::give(this);
 }
 
+Span* Span::make() noexcept { return new (std::nothrow) Span; }
+
 SpanRef Span::start(const StartOptions& options) noexcept {
+  SpanRef ref = SpanRef::adopt(SpanPool::take());
+  if (!ref || !ref->begin(options)) return {};
+  return ref;
+}
+
+bool Span::begin(const StartOptions& options) noexcept {
   const SpanContext* parent = nullptr;
   Ref<LocalRoot> root;
   if (options.local_parent != nullptr) {
@@ -101,68 +133,85 @@ SpanRef Span::start(const StartOptions& options) noexcept {
     parent = options.parent;
   }
   const bool is_root = !root;
-  if (is_root) root = LocalRoot::create();
-  if (!root || !root->reserve_span()) return {};
-
-  SpanRef ref = SpanRef::adopt(SpanPool::take());
-  if (!ref || !ref->have_buffer()) return {};  // out of memory
-  Span& span = *ref;
-  span.root_ = std::move(root);
-  span.is_local_root_ = is_root;
-  span.context_.flags = options.sampled ? kSampledFlag : 0;
+  const uint64_t steady = steady_now();
+  if (is_root) {
+    root = std::move(spare_root_);
+    if (root) {
+      root->restart(steady);
+    } else {
+      root = LocalRoot::create(steady);
+    }
+  }
+  if (!root || !root->reserve_span() || !have_buffer()) return false;  // full, or out of memory
+  root_ = std::move(root);
+  is_local_root_ = is_root;
+  serialised_ = options.serialised;
+  sampling_ratio_ = 0;
+  context_.flags = options.sampled ? kSampledFlag : 0;
   if (parent != nullptr) {
-    span.context_.trace_id = parent->trace_id;
-    span.context_.flags |= parent->flags & kRandomFlag;
-    span.parent_id_ = parent->span_id;
-    span.parent_remote_ = parent->remote;
+    context_.trace_id = parent->trace_id;
+    context_.flags |= parent->flags & kRandomFlag;
+    parent_id_ = parent->span_id;
+    parent_remote_ = parent->remote;
+    parent_flags_ = parent->flags;
   } else {
     const bool given = options.trace_id.valid();
-    span.context_.trace_id = given ? options.trace_id : new_trace_id();
-    if (!given || options.random_trace_id) span.context_.flags |= kRandomFlag;
-    span.parent_id_ = 0;
-    span.parent_remote_ = false;
+    context_.trace_id = given ? options.trace_id : new_trace_id();
+    if (!given || options.random_trace_id) context_.flags |= kRandomFlag;
+    parent_id_ = 0;
+    parent_remote_ = false;
+    parent_flags_ = 0;
   }
   if (options.trace_state != nullptr) {
-    span.context_.trace_state = *options.trace_state;
+    context_.trace_state = *options.trace_state;
+    if (parent != nullptr) parent_trace_state_ = parent->trace_state;
+    own_trace_state_ = true;
   } else if (parent != nullptr) {
-    span.context_.trace_state = parent->trace_state;
+    context_.trace_state = parent->trace_state;
   }
-  span.context_.span_id = options.span_id != 0 ? options.span_id : new_span_id();
-  span.generation_ = process_generation();
-  span.kind_ = options.kind;
-  span.scope_ = options.scope;
-  span.limits_ = options.limits != nullptr ? *options.limits : SpanLimits{};
+  context_.span_id = options.span_id != 0 ? options.span_id : new_span_id();
+  generation_ = process_generation();
+  kind_ = options.kind;
+  scope_ = options.scope;
+  limits_ = options.limits != nullptr ? *options.limits : SpanLimits{};
 
-  span.ended_.store(false, std::memory_order_relaxed);
-  span.editable_ = false;
-  span.sql_clean_ = false;
-  span.status_ = wire::StatusCode::kUnset;
-  span.status_message_.clear();
-  span.end_ns_ = 0;
-  span.name_ = options.name;
-  span.dead_ = 0;
-  span.attributes_ = span.events_ = span.links_ = 0;
-  span.dropped_attributes_ = span.dropped_events_ = span.dropped_links_ = 0;
+  ended_.store(false, std::memory_order_relaxed);
+  editable_ = false;
+  sql_clean_ = false;
+  status_ = wire::StatusCode::kUnset;
+  status_message_.clear();
+  end_ns_ = 0;
+  name_ = options.name;
+  dead_ = 0;
+  attributes_ = events_ = links_ = 0;
+  dropped_attributes_ = options.dropped_attributes;
+  dropped_events_ = dropped_links_ = 0;
   for (const AttributeView& each : options.attributes) {
-    if (!each.key.empty()) span.put_attribute(each.key, each.value);
+    if (!each.key.empty()) put_attribute(each.key, each.value);
   }
-  for (const LinkView& link : options.links) span.put_link(link);
+  for (const LinkView& link : options.links) put_link(link);
 
-  span.anchor_steady_ = steady_now();
-  span.anchor_wall_ = span.root_->wall_at(span.anchor_steady_);
-  span.start_ns_ = options.start_ns != 0 ? options.start_ns : span.anchor_wall_;
-  return ref;
+  anchor_steady_ = steady;
+  anchor_wall_ = root_->wall_at(steady);
+  start_ns_ = options.start_ns != 0 ? options.start_ns : anchor_wall_;
+  return true;
+}
+
+SpanContext Span::parent() const {
+  SpanContext parent;
+  if (parent_id_ == 0) return parent;
+  parent.trace_id = context_.trace_id;
+  parent.span_id = parent_id_;
+  parent.flags = parent_flags_;
+  parent.remote = parent_remote_;
+  parent.trace_state = own_trace_state_ ? parent_trace_state_ : context_.trace_state;
+  return parent;
 }
 
 uint64_t Span::now() const noexcept { return anchor_wall_ + (steady_now() - anchor_steady_); }
 
-bool Span::own_process() const noexcept { return generation_ == process_generation(); }
-
-bool Span::writable() const noexcept {
-  return !ended_.load(std::memory_order_relaxed) || editable_;
-}
-
 bool Span::lock_for_reading() const noexcept {
+  if (serialised_) return false;
   if (own_process()) {
     lock_.lock();
     return true;
@@ -177,16 +226,17 @@ bool Span::lock_for_reading() const noexcept {
 
 bool Span::set_attribute(std::string_view key, const ValueView& value) noexcept {
   if (key.empty() || !own_process()) return false;
-  std::lock_guard guard(lock_);
+  const Guard guard(*this);
   if (!writable()) return false;
   put_attribute(key, value);
   return true;
 }
 
-bool Span::set_attributes(std::span<const AttributeView> attributes) noexcept {
+bool Span::set_attributes(std::span<const AttributeView> attributes, uint32_t dropped) noexcept {
   if (!own_process()) return false;
-  std::lock_guard guard(lock_);
+  const Guard guard(*this);
   if (!writable()) return false;
+  dropped_attributes_ += dropped;
   for (const AttributeView& each : attributes) {
     if (!each.key.empty()) put_attribute(each.key, each.value);
   }
@@ -194,17 +244,17 @@ bool Span::set_attributes(std::span<const AttributeView> attributes) noexcept {
 }
 
 bool Span::add_event(std::string_view name, uint64_t time_ns,
-                     std::span<const AttributeView> attributes) noexcept {
+                     std::span<const AttributeView> attributes, uint32_t dropped) noexcept {
   if (!own_process()) return false;
-  std::lock_guard guard(lock_);
+  const Guard guard(*this);
   if (!writable()) return false;
-  put_event(name, time_ns != 0 ? time_ns : now(), attributes);
+  put_event(name, time_ns != 0 ? time_ns : now(), attributes, dropped);
   return true;
 }
 
 bool Span::add_link(const LinkView& link) noexcept {
   if (!own_process()) return false;
-  std::lock_guard guard(lock_);
+  const Guard guard(*this);
   if (!writable()) return false;
   put_link(link);
   return true;
@@ -212,7 +262,7 @@ bool Span::add_link(const LinkView& link) noexcept {
 
 bool Span::set_status(wire::StatusCode code, std::string_view message) noexcept {
   if (!own_process()) return false;
-  std::lock_guard guard(lock_);
+  const Guard guard(*this);
   if (!writable()) return false;
   if (status_ == wire::StatusCode::kOk || code == wire::StatusCode::kUnset) return true;
   status_ = code;
@@ -222,7 +272,7 @@ bool Span::set_status(wire::StatusCode code, std::string_view message) noexcept 
 
 bool Span::replace_status(wire::StatusCode code, std::string_view message) noexcept {
   if (!own_process()) return false;
-  std::lock_guard guard(lock_);
+  const Guard guard(*this);
   if (!writable()) return false;
   status_ = code;
   status_message_ = message;
@@ -231,7 +281,7 @@ bool Span::replace_status(wire::StatusCode code, std::string_view message) noexc
 
 bool Span::update_name(std::string_view name) noexcept {
   if (!own_process()) return false;
-  std::lock_guard guard(lock_);
+  const Guard guard(*this);
   if (!writable()) return false;
   name_ = name;
   return true;
@@ -239,13 +289,22 @@ bool Span::update_name(std::string_view name) noexcept {
 
 void Span::mark_sql_clean() noexcept {
   if (!own_process()) return;
-  std::lock_guard guard(lock_);
+  const Guard guard(*this);
   sql_clean_ = true;
+}
+
+bool Span::force_attribute(std::string_view key, const ValueView& value) noexcept {
+  if (key.empty() || !own_process()) return false;
+  std::lock_guard guard(lock_);
+  if (!writable()) return false;
+  if (char* old = find_attribute(key)) kill(old);
+  append_attribute(key, value);
+  return true;
 }
 
 bool Span::remove_attribute(std::string_view key) noexcept {
   if (!own_process()) return false;
-  std::lock_guard guard(lock_);
+  const Guard guard(*this);
   if (!writable()) return false;
   if (char* entry = find_attribute(key)) kill(entry);
   return true;
@@ -257,7 +316,7 @@ bool Span::clear_links() noexcept { return clear(EntryType::kLink); }
 
 bool Span::add_dropped(uint32_t attributes, uint32_t events, uint32_t links) noexcept {
   if (!own_process()) return false;
-  std::lock_guard guard(lock_);
+  const Guard guard(*this);
   if (!writable()) return false;
   dropped_attributes_ += attributes;
   dropped_events_ += events;
@@ -267,20 +326,26 @@ bool Span::add_dropped(uint32_t attributes, uint32_t events, uint32_t links) noe
 
 bool Span::clear(EntryType type) noexcept {
   if (!own_process()) return false;
-  std::lock_guard guard(lock_);
+  const Guard guard(*this);
   if (!writable()) return false;
   for (char* at = buffer_ + sizeof(RecordHeader); at < buffer_ + size_;) {
     char* next = at + load<uint32_t>(at);
     if (load<EntryHeader>(at).type == type) kill(at);
     at = next;
   }
+  (type == EntryType::kAttribute ? dropped_attributes_
+   : type == EntryType::kEvent   ? dropped_events_
+                                 : dropped_links_) = 0;
   return true;
 }
 
 bool Span::end(uint64_t end_ns) noexcept {
   if (!own_process()) return false;
-  std::lock_guard guard(lock_);
+  const Guard guard(*this);
   if (ended_.load(std::memory_order_relaxed)) return false;
+  if (sampling_ratio_ > 0) {
+    append_attribute("nuages.sampling.ratio", double_value(sampling_ratio_));
+  }
   end_ns_ = end_ns != 0 ? end_ns : std::max(now(), start_ns_);
   ended_.store(true, std::memory_order_release);
   return true;
@@ -292,7 +357,7 @@ uint64_t Span::end_ns() const noexcept { return ended() ? end_ns_ : 0; }
 
 void Span::set_editable(bool editable) noexcept {
   if (!own_process()) return;
-  std::lock_guard guard(lock_);
+  const Guard guard(*this);
   editable_ = editable;
 }
 
@@ -318,7 +383,7 @@ char* Span::append(size_t size) noexcept {
   if (size_t{size_} + size > capacity_) {  // a new buffer has no capacity at all
     if (size > kMaxRecordBytes - size_) return nullptr;
     size_t wanted = std::max<size_t>(capacity_ * size_t{2}, kFirstCapacity);
-    wanted = std::max(wanted, size_ + size);
+    wanted = std::min(std::max(wanted, size_ + size), kMaxRecordBytes);
     void* moved = std::realloc(buffer_, wanted);
     if (moved == nullptr) return nullptr;
     buffer_ = static_cast<char*>(moved);
@@ -336,21 +401,25 @@ void Span::put_attribute(std::string_view key, const ValueView& value) noexcept 
   const ValueView cut = limits_.max_value_length == SpanLimits::kUnlimited
                             ? value
                             : cut_value(value, limits_.max_value_length, scratch);
-  const size_t size = attribute_size(key, cut);
+  append_attribute(key, cut);
+}
+
+void Span::append_attribute(std::string_view key, const ValueView& value) noexcept {
+  const size_t size = attribute_size(key, value);
   char* at = append(size);
   if (at == nullptr) {
     ++dropped_attributes_;
     return;
   }
-  write_attribute(at, key, cut);
+  write_attribute(at, key, value);
   size_ += static_cast<uint32_t>(size);
   ++attributes_;
 }
 
 void Span::put_event(std::string_view name, uint64_t time_ns,
-                     std::span<const AttributeView> attributes) noexcept {
+                     std::span<const AttributeView> attributes, uint32_t dropped) noexcept {
   if (!make_room(EntryType::kEvent, limits_.max_events, events_, dropped_events_)) return;
-  const LimitedAttributes kept(attributes, limits_.max_event_attributes, limits_);
+  const LimitedAttributes kept(attributes, limits_.max_event_attributes, limits_, dropped);
   const size_t size = event_size(name, kept);
   char* at = append(size);
   if (at == nullptr) {
@@ -364,7 +433,8 @@ void Span::put_event(std::string_view name, uint64_t time_ns,
 
 void Span::put_link(const LinkView& link) noexcept {
   if (!make_room(EntryType::kLink, limits_.max_links, links_, dropped_links_)) return;
-  const LimitedAttributes kept(link.attributes, limits_.max_link_attributes, limits_);
+  const LimitedAttributes kept(link.attributes, limits_.max_link_attributes, limits_,
+                               link.dropped_attributes);
   EntryHeader header;
   const size_t size = sizeof header + sizeof(LinkPart) + link.trace_state.size() + kept.size();
   char* at = append(size);
@@ -456,18 +526,18 @@ void Span::squeeze() noexcept {
 
 std::string_view Span::finish_record() noexcept {
   squeeze();
-  RecordHeader header;
   std::string_view name = name_;
   std::string_view message = status_message_;
   std::string_view state = context_.trace_state_text();
-  char* tail = append(name.size() + message.size() + state.size() + sizeof header);
+  char* tail = append(name.size() + message.size() + state.size() + sizeof(RecordHeader));
   if (tail == nullptr) {
     if (buffer_ == nullptr) return kNoRecord;  // never: start() made it
     // Larger than a record may be: the log stays, the strings go.
     name = message = state = {};
     tail = buffer_ + size_;
   }
-  header.log_size = size_ - static_cast<uint32_t>(sizeof header);
+  auto& header = *new (buffer_) RecordHeader;  // aligned by malloc()
+  header.log_size = size_ - static_cast<uint32_t>(sizeof(RecordHeader));
   header.trace_high = context_.trace_id.high;
   header.trace_low = context_.trace_id.low;
   header.span_id = context_.span_id;
@@ -491,7 +561,6 @@ std::string_view Span::finish_record() noexcept {
   header.trace_state_size = static_cast<uint32_t>(state.size());
   const char* end = put_bytes(put_bytes(put_bytes(tail, name), message), state);
   header.size = static_cast<uint32_t>(end - buffer_);
-  put_value(buffer_, header);
   return {buffer_, header.size};
 }
 

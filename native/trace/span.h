@@ -4,9 +4,11 @@
 // span fills the header and appends three strings: the record is ready without another copy.
 // Replacing a key marks the old entry dead and appends (upstream's order: a replaced key moves to
 // the end); dead entries are squeezed out when they outweigh the live ones and before reading.
-// Spans and their buffers are pooled per thread: a typical span allocates nothing.
+// Spans and their buffers are pooled per thread, or kept by a caller that starts them again with
+// begin(): a typical span allocates nothing.
 //
-// Threading: meant for one thread at a time, made safe for any by a per-span spin lock. Fork: a
+// Threading: meant for one thread at a time, made safe for any by a per-span spin lock, which a
+// caller that holds a lock of its own around all calls (the GIL) does without. Fork: a
 // span started in the parent is read-only in a child (usable as a parent there), end() does
 // nothing. Lifetime: intrusive count; a span keeps its LocalRoot alive.
 // Source: OpenTelemetry trace SDK specification; limits and status as opentelemetry-python.
@@ -19,6 +21,7 @@
 #include <string_view>
 
 #include "trace/attribute.h"
+#include "trace/id_generator.h"
 #include "trace/limits.h"
 #include "trace/local_root.h"
 #include "trace/record.h"
@@ -38,6 +41,7 @@ struct LinkView {
   bool remote = false;
   std::string_view trace_state = {};
   std::span<const AttributeView> attributes = {};
+  uint32_t dropped_attributes = 0;  // refused before they got here
 };
 
 struct StartOptions {
@@ -53,8 +57,10 @@ struct StartOptions {
   bool random_trace_id = false;             // with a given trace_id: sets its random flag
   SpanId span_id = 0;                       // zero: a new random one
   std::span<const AttributeView> attributes = {};
+  uint32_t dropped_attributes = 0;
   std::span<const LinkView> links = {};
   const SpanLimits* limits = nullptr;  // copied; null: the defaults
+  bool serialised = false;  // all calls, of all threads, come under one lock of the caller
 };
 
 class Span : public RefCounted<Span> {
@@ -63,10 +69,18 @@ class Span : public RefCounted<Span> {
   // out: the caller goes on with a non-recording span that carries the parent's context.
   static SpanRef start(const StartOptions& options) noexcept;
 
+  // The same for a caller with a pool of its own: make() gives an idle span (null: out of memory),
+  // begin() starts an idle one and leaves it idle when it answers false, make_idle() takes back one
+  // that nobody else refers to (only_reference()).
+  static Span* make() noexcept;
+  bool begin(const StartOptions& options) noexcept;
+  void make_idle() noexcept;
+
   // Immutable after start: no lock needed.
   const SpanContext& context() const noexcept { return context_; }
   SpanId parent_id() const noexcept { return parent_id_; }
   bool parent_remote() const noexcept { return parent_remote_; }
+  SpanContext parent() const;  // of a root span: not valid
   const Ref<LocalRoot>& local_root() const noexcept { return root_; }
   bool is_local_root() const noexcept { return is_local_root_; }
   wire::SpanKind kind() const noexcept { return kind_; }
@@ -77,18 +91,22 @@ class Span : public RefCounted<Span> {
   // Changes. Each returns false and does nothing when the span has ended or belongs to the parent
   // process. Empty keys are refused.
   bool set_attribute(std::string_view key, const ValueView& value) noexcept;
-  bool set_attributes(std::span<const AttributeView> attributes) noexcept;
+  // `dropped`: attributes that the caller refused (bad keys); they count as dropped.
+  bool set_attributes(std::span<const AttributeView> attributes, uint32_t dropped = 0) noexcept;
   bool add_event(std::string_view name, uint64_t time_ns = 0,
-                 std::span<const AttributeView> attributes = {}) noexcept;
+                 std::span<const AttributeView> attributes = {}, uint32_t dropped = 0) noexcept;
   bool add_link(const LinkView& link) noexcept;
   // OpenTelemetry precedence: OK is final, UNSET is ignored, a message is kept only with ERROR.
   bool set_status(wire::StatusCode code, std::string_view message = {}) noexcept;
   bool update_name(std::string_view name) noexcept;
   void mark_sql_clean() noexcept;  // statement attributes hold no literals
+  // Becomes the attribute nuages.sampling.ratio at the end: it must not use up the user's limit.
+  void set_sampling_ratio(double ratio) noexcept { sampling_ratio_ = ratio; }
 
   // For code that writes the SDK's private fields (span._attributes = {...}) and for processors.
+  bool force_attribute(std::string_view key, const ValueView& value) noexcept;  // beyond limits
   bool remove_attribute(std::string_view key) noexcept;
-  bool clear_attributes() noexcept;
+  bool clear_attributes() noexcept;  // and forgets how many were dropped, as the next two do
   bool clear_events() noexcept;
   bool clear_links() noexcept;
   // What the span that this one is a copy of had dropped.
@@ -128,15 +146,20 @@ class Span : public RefCounted<Span> {
   ~Span();
   void destroy() noexcept;  // back to the pool
 
-  bool writable() const noexcept;     // with lock_ held
-  bool own_process() const noexcept;  // no lock
+  class Guard;
+
+  bool writable() const noexcept {  // with lock_ held
+    return !ended_.load(std::memory_order_relaxed) || editable_;
+  }
+  bool own_process() const noexcept { return generation_ == process_generation(); }  // no lock
   bool lock_for_reading() const noexcept;
   uint64_t now() const noexcept;
   bool have_buffer() noexcept;
   char* append(size_t size) noexcept;  // room behind the log; null: too large
   void put_attribute(std::string_view key, const ValueView& value) noexcept;
-  void put_event(std::string_view name, uint64_t time_ns,
-                 std::span<const AttributeView> attributes) noexcept;
+  void append_attribute(std::string_view key, const ValueView& value) noexcept;
+  void put_event(std::string_view name, uint64_t time_ns, std::span<const AttributeView> attributes,
+                 uint32_t dropped) noexcept;
   void put_link(const LinkView& link) noexcept;
   void kill(char* entry) noexcept;
   char* find_attribute(std::string_view key) noexcept;
@@ -147,18 +170,24 @@ class Span : public RefCounted<Span> {
 
   SpanContext context_;
   SpanId parent_id_ = 0;
+  TraceState parent_trace_state_;  // only where the sampler gave the span one of its own
   Ref<LocalRoot> root_;
+  Ref<LocalRoot> spare_root_;  // of the last life as a root span, for the next
   uint64_t start_ns_ = 0;
-  uint64_t anchor_wall_ = 0;  // wall and monotonic time of start()
+  double sampling_ratio_ = 0;  // 0: none
+  uint64_t anchor_wall_ = 0;   // wall and monotonic time of start()
   uint64_t anchor_steady_ = 0;
   uint32_t scope_ = 0;
   uint32_t generation_ = 0;
   wire::SpanKind kind_ = wire::SpanKind::kInternal;
   bool parent_remote_ = false;
+  uint8_t parent_flags_ = 0;
+  bool own_trace_state_ = false;  // the sampler's, not the parent's
   bool is_local_root_ = false;
   SpanLimits limits_;
 
-  mutable SpinLock lock_;           // guards everything below
+  bool serialised_ = false;
+  mutable SpinLock lock_;           // guards everything below, unless serialised_
   std::atomic<bool> ended_{false};  // readable without the lock
   bool editable_ = false;
   bool sql_clean_ = false;
