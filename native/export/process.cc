@@ -139,8 +139,10 @@ bool start_exporter_thread(std::shared_ptr<Exporter> exporter) {
   Registry& r = Registry::instance();
   if (r.exiting.load(std::memory_order_acquire)) return false;
   {
-    std::lock_guard guard(r.ended_mutex);
-    r.join_ended_locked();
+    // Not waiting for it: the caller holds a lock that the exiting thread, which keeps this one for
+    // good, may want in a static destructor.
+    const std::unique_lock guard(r.ended_mutex, std::try_to_lock);
+    if (guard.owns_lock()) r.join_ended_locked();
   }
   auto argument = std::make_unique<std::shared_ptr<Exporter>>(std::move(exporter));
   // The host's signal handlers must never run on our thread.
