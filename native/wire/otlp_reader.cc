@@ -20,6 +20,15 @@ StatusCode status_code(uint64_t value) {
                                                             : StatusCode::kUnset;
 }
 
+// Zero, which is never valid, for what is no id.
+TraceId trace_id(std::string_view bytes) {
+  return bytes.size() == 16 ? trace_id_from_bytes(bytes) : TraceId{};
+}
+
+SpanId span_id(std::string_view bytes) {
+  return bytes.size() == 8 ? span_id_from_bytes(bytes) : SpanId{0};
+}
+
 }  // namespace
 
 std::string_view describe(RejectReason reason) {
@@ -136,8 +145,10 @@ bool TraceReader::read_key_value(std::string_view message, KeyValue& out, int de
   return done(reader, "KeyValue");
 }
 
-bool TraceReader::add_attribute(std::string_view message, std::vector<KeyValue>& out,
+bool TraceReader::add_attribute(ProtobufReader& reader, std::vector<KeyValue>& out,
                                 uint32_t& dropped) {
+  const std::string_view message = reader.bytes();
+  if (!reader.ok()) return true;  // the caller's loop ends and names its own message
   if (out.size() >= limits_.attributes) {
     dropped = saturated(uint64_t{dropped} + 1);
     return true;
@@ -151,9 +162,7 @@ bool TraceReader::read_resource(std::string_view message, Resource& out) {
   ProtobufReader reader(message);
   while (reader.next()) {
     if (reader.is(1, WireType::kLength)) {
-      const std::string_view attribute = reader.bytes();
-      if (!reader.ok()) break;
-      if (!add_attribute(attribute, out.attributes, cut)) return false;
+      if (!add_attribute(reader, out.attributes, cut)) return false;
     } else if (reader.is(2, WireType::kVarint)) {
       dropped = reader.varint();
     } else {
@@ -173,9 +182,7 @@ bool TraceReader::read_scope(std::string_view message, Scope& out) {
     } else if (reader.is(2, WireType::kLength)) {
       out.version = text(reader);
     } else if (reader.is(3, WireType::kLength)) {
-      const std::string_view attribute = reader.bytes();
-      if (!reader.ok()) break;
-      if (!add_attribute(attribute, out.attributes, cut)) return false;
+      if (!add_attribute(reader, out.attributes, cut)) return false;
     } else {
       reader.skip();
     }
@@ -193,9 +200,7 @@ bool TraceReader::read_event(std::string_view message, Event& out) {
     } else if (reader.is(2, WireType::kLength)) {
       out.name = text(reader);
     } else if (reader.is(3, WireType::kLength)) {
-      const std::string_view attribute = reader.bytes();
-      if (!reader.ok()) break;
-      if (!add_attribute(attribute, out.attributes, cut)) return false;
+      if (!add_attribute(reader, out.attributes, cut)) return false;
     } else if (reader.is(4, WireType::kVarint)) {
       dropped = reader.varint();
     } else {
@@ -215,17 +220,13 @@ bool TraceReader::read_link(std::string_view message, Link& out, bool& usable) {
   ProtobufReader reader(message);
   while (reader.next()) {
     if (reader.is(1, WireType::kLength)) {
-      const std::string_view id = reader.bytes();
-      out.trace_id = id.size() == 16 ? trace_id_from_bytes(id) : TraceId{};
+      out.trace_id = trace_id(reader.bytes());
     } else if (reader.is(2, WireType::kLength)) {
-      const std::string_view id = reader.bytes();
-      out.span_id = id.size() == 8 ? span_id_from_bytes(id) : SpanId{0};
+      out.span_id = span_id(reader.bytes());
     } else if (reader.is(3, WireType::kLength)) {
       out.trace_state = text(reader);
     } else if (reader.is(4, WireType::kLength)) {
-      const std::string_view attribute = reader.bytes();
-      if (!reader.ok()) break;
-      if (!add_attribute(attribute, out.attributes, cut)) return false;
+      if (!add_attribute(reader, out.attributes, cut)) return false;
     } else if (reader.is(5, WireType::kVarint)) {
       dropped = reader.varint();
     } else if (reader.is(6, WireType::kFixed32)) {
@@ -292,16 +293,12 @@ bool TraceReader::read_span(std::string_view message, Span& out) {
   ProtobufReader reader(message);
   while (reader.next()) {
     switch (reader.field() << 3 | static_cast<uint32_t>(reader.type())) {
-      case 1 << 3 | 2: {
-        const std::string_view id = reader.bytes();
-        out.trace_id = id.size() == 16 ? trace_id_from_bytes(id) : TraceId{};
+      case 1 << 3 | 2:
+        out.trace_id = trace_id(reader.bytes());
         break;
-      }
-      case 2 << 3 | 2: {
-        const std::string_view id = reader.bytes();
-        out.span_id = id.size() == 8 ? span_id_from_bytes(id) : SpanId{0};
+      case 2 << 3 | 2:
+        out.span_id = span_id(reader.bytes());
         break;
-      }
       case 3 << 3 | 2:
         out.trace_state = text(reader);
         break;
@@ -326,12 +323,9 @@ bool TraceReader::read_span(std::string_view message, Span& out) {
       case 8 << 3 | 1:
         out.end_ns = reader.fixed64();
         break;
-      case 9 << 3 | 2: {
-        const std::string_view attribute = reader.bytes();
-        if (!reader.ok()) break;
-        if (!add_attribute(attribute, out.attributes, cut_attributes)) return false;
+      case 9 << 3 | 2:
+        if (!add_attribute(reader, out.attributes, cut_attributes)) return false;
         break;
-      }
       case 10 << 3 | 0:
         dropped_attributes = reader.varint();
         break;

@@ -93,7 +93,7 @@ class TraceReader {
   bool read_value(std::string_view message, Value& out, int depth);
   bool read_key_value(std::string_view message, KeyValue& out, int depth);
   bool check_list(std::string_view message, bool key_values, int depth);
-  bool add_attribute(std::string_view message, std::vector<KeyValue>& out, uint32_t& dropped);
+  bool add_attribute(ProtobufReader& reader, std::vector<KeyValue>& out, uint32_t& dropped);
   bool read_event(std::string_view message, Event& out);
   bool read_link(std::string_view message, Link& out, bool& usable);
   bool read_status(std::string_view message, Span& out);
