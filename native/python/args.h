@@ -56,17 +56,22 @@ inline int flag_or(PyObject* value, bool otherwise) noexcept {
   return value ? PyObject_IsTrue(value) : static_cast<int>(otherwise);
 }
 
-// Nanoseconds of an optional time argument: 0 when absent; false with a Python error.
+// Nanoseconds of an optional time argument; 0 when absent or no time at all (negative, beyond 64
+// bits, not a number): such a span gets the time of the call. False only for what is no Exception.
 inline bool read_time(PyObject* value, uint64_t& out) noexcept {
   out = 0;
   if (!value || value == Py_None) return true;
   if (PyLong_Check(value)) {
-    out = PyLong_AsUnsignedLongLongMask(value);
-    return !PyErr_Occurred();
+    out = PyLong_AsUnsignedLongLong(value);
+  } else {
+    constexpr double kTooLarge = 18446744073709551616.0;
+    const double number = PyFloat_AsDouble(value);
+    if (number > 0 && number < kTooLarge) out = static_cast<uint64_t>(number);
   }
-  const double number = PyFloat_AsDouble(value);
-  if (number == -1.0 && PyErr_Occurred()) return false;
-  out = number > 0 ? static_cast<uint64_t>(number) : 0;
+  if (!PyErr_Occurred()) return true;
+  out = 0;
+  if (!PyErr_ExceptionMatches(PyExc_Exception)) return false;
+  PyErr_Clear();
   return true;
 }
 
