@@ -350,9 +350,8 @@ Ref start_checked(TracerObject& tracer, const SpanSpec& spec) {
   SpanObject* span = new_span_object(state, &tracer, true);
   Ref object = Ref::take(reinterpret_cast<PyObject*>(span));
   if (!span) return {};
-  if (!span->span && !(span->span = trace::Span::make())) {
-    return non_recording(tracer, *parent.context);
-  }
+  if (!span->span) span->span = trace::Span::make();
+  if (!span->span) return non_recording(tracer, *parent.context);
   PyObject* mapping = sampling.attributes ? sampling.attributes.get() : spec.attributes_object;
   const bool begun = mapping || spec.links_object
                          ? begin_with(*span, options, mapping, spec.links_object)
