@@ -56,23 +56,19 @@ inline int flag_or(PyObject* value, bool otherwise) noexcept {
   return value ? PyObject_IsTrue(value) : static_cast<int>(otherwise);
 }
 
-// Nanoseconds of an optional time argument; 0 when absent or no time at all (negative, beyond 64
-// bits, not a number): such a span gets the time of the call. False only for what is no Exception.
-inline bool read_time(PyObject* value, uint64_t& out) noexcept {
+// Nanoseconds of an optional time argument: 0, which means now, when it is absent or no time of
+// this or the next two centuries. Leaves no Python error.
+inline void read_time(PyObject* value, uint64_t& out) noexcept {
   out = 0;
-  if (!value || value == Py_None) return true;
+  if (!value || value == Py_None) return;
   if (PyLong_Check(value)) {
-    out = PyLong_AsUnsignedLongLong(value);
-  } else {
-    constexpr double kTooLarge = 18446744073709551616.0;
-    const double number = PyFloat_AsDouble(value);
-    if (number > 0 && number < kTooLarge) out = static_cast<uint64_t>(number);
+    int overflow = 0;
+    const long long number = PyLong_AsLongLongAndOverflow(value, &overflow);
+    if (overflow == 0 && number > 0) out = static_cast<uint64_t>(number);
+  } else if (PyFloat_Check(value)) {
+    const double number = PyFloat_AS_DOUBLE(value);
+    if (number > 0 && number < 9e18) out = static_cast<uint64_t>(number);
   }
-  if (!PyErr_Occurred()) return true;
-  out = 0;
-  if (!PyErr_ExceptionMatches(PyExc_Exception)) return false;
-  PyErr_Clear();
-  return true;
 }
 
 }  // namespace nuages::python

@@ -22,6 +22,7 @@ struct ManagerData {
 struct ManagerObject {
   PyObject_HEAD vectorcallfunc call;
   TracerObject* tracer;  // owned
+  Recycler* recycler;
   alignas(ManagerData) char storage[sizeof(ManagerData)];
 
   ManagerData& data() { return *std::launder(reinterpret_cast<ManagerData*>(storage)); }
@@ -59,9 +60,10 @@ void manager_dealloc(PyObject* self) {
   PyTypeObject* type = Py_TYPE(self);
   PyObject_GC_UnTrack(self);
   self_of(self)->data().~ManagerData();
-  IdleObjects& idle = self_of(self)->tracer->state->idle_managers;
+  Recycler* recycler = self_of(self)->recycler;  // the module's state may be gone
   Py_CLEAR(self_of(self)->tracer);
-  if (!idle.give(self)) type->tp_free(self);
+  if (recycler->closed || !recycler->managers.give(self)) type->tp_free(self);
+  recycler->forget();
   Py_DECREF(type);
 }
 
@@ -105,11 +107,14 @@ PyObject* manager_exit(PyObject* self, PyObject* const* args, Py_ssize_t nargs) 
 
 ManagerObject* new_manager(TracerObject& tracer) {
   ModuleState& state = *tracer.state;
-  auto* manager = reinterpret_cast<ManagerObject*>(state.idle_managers.take(state.manager_type));
+  auto* manager =
+      reinterpret_cast<ManagerObject*>(state.recycler->managers.take(state.manager_type));
   if (!manager) manager = PyObject_GC_New(ManagerObject, state.manager_type);
   if (!manager) return nullptr;
   manager->call = manager_call;
   new (manager->storage) ManagerData();
+  manager->recycler = state.recycler;
+  ++state.recycler->live;
   manager->tracer = &tracer;
   Py_INCREF(reinterpret_cast<PyObject*>(&tracer));
   PyObject_GC_Track(reinterpret_cast<PyObject*>(manager));
@@ -225,8 +230,8 @@ PyObject* make_manager(TracerObject& tracer, PyObject* const* args, Py_ssize_t n
 }
 
 void free_idle_managers(ModuleState& state) noexcept {
-  while (state.idle_managers.count > 0) {
-    PyObject_GC_Del(state.idle_managers.objects[--state.idle_managers.count]);
+  while (state.recycler->managers.count > 0) {
+    PyObject_GC_Del(state.recycler->managers.objects[--state.recycler->managers.count]);
   }
 }
 

@@ -92,6 +92,7 @@ bool take_sequence(PyObject* given, const char* name, std::span<Ref> slots) {
 PyObject* configure(PyObject* module, PyObject*, PyObject* kwargs) {
   ModuleState& state = state_of(module);
   if (!kwargs) return PyErr_Format(PyExc_TypeError, "configure() takes keyword arguments");
+  free_idle_spans(state);  // while their classes are there
   for (const Field& field : kFields) {
     PyObject* value = PyDict_GetItemString(kwargs, field.name);
     if (!value) return PyErr_Format(PyExc_TypeError, "configure(): %s is missing", field.name);
@@ -182,6 +183,8 @@ PyMethodDef kFunctions[] = {
 int execute(PyObject* module) {
   auto* state = new (PyModule_GetState(module)) ModuleState();
   state->module = module;
+  state->recycler = new (std::nothrow) Recycler();
+  if (!state->recycler) return PyErr_NoMemory(), -1;
   for (const Name& name : kNames) {
     state->*name.slot = Ref::take(PyUnicode_InternFromString(name.text));
     if (!(state->*name.slot)) return -1;
@@ -230,8 +233,11 @@ int clear(PyObject* module) {
 void free_module(void* module) {
   auto* state = static_cast<ModuleState*>(PyModule_GetState(static_cast<PyObject*>(module)));
   if (!state || !state->module) return;
-  free_idle_spans(*state);
-  free_idle_managers(*state);
+  if (state->recycler) {
+    free_idle_spans(*state);
+    free_idle_managers(*state);
+    state->recycler->close();
+  }
   for (PyTypeObject* type :
        {state->span_base, state->recording_base, state->nonrecording_base, state->provider_type,
         state->tracer_base, state->manager_type, state->pipeline_type}) {

@@ -36,12 +36,29 @@ struct IdleObjects {
   }
 };
 
+// Outlives the module: at the interpreter's end the last spans go after it.
+struct Recycler {
+  IdleObjects spans;  // each keeps its core span
+  IdleObjects nonrecording;
+  IdleObjects managers;
+  PyTypeObject* span_type = nullptr;  // borrowed; only these two are kept
+  PyTypeObject* nonrecording_type = nullptr;
+  size_t live = 0;      // objects that point here
+  bool closed = false;  // the module is gone: nothing is kept, the last object deletes this
+
+  void forget() noexcept {
+    if (--live == 0 && closed) delete this;
+  }
+  void close() noexcept {
+    closed = true;
+    if (live == 0) delete this;
+  }
+};
+
 struct ModuleState {
   PyObject* module = nullptr;  // borrowed: the state dies with it
 
-  IdleObjects idle_spans;  // each keeps its core span
-  IdleObjects idle_nonrecording;
-  IdleObjects idle_managers;
+  Recycler* recycler = nullptr;
   Ref idle_context;  // a Context with the span key only, and None there (python/context.cc)
 
   // Our types.

@@ -60,17 +60,19 @@ void span_dealloc(PyObject* self) {
     Py_CLEAR(span->dict);
   }
   Py_CLEAR(span->tracer);
-  ModuleState& state = *span->state;
+  Recycler* recycler = span->recycler;  // the module's state may be gone
   bool kept = false;
-  if (reinterpret_cast<PyObject*>(type) == state.span_class.get()) {
+  if (!recycler || recycler->closed) {
+  } else if (type == recycler->span_type) {
     if (span->span && span->span->only_reference()) {
       span->span->make_idle();
-      kept = state.idle_spans.give(self);
+      kept = recycler->spans.give(self);
     }
-  } else if (reinterpret_cast<PyObject*>(type) == state.nonrecording_class.get() && span->bare) {
+  } else if (type == recycler->nonrecording_type && span->bare) {
     span->bare->trace_state.reset();
-    kept = state.idle_nonrecording.give(self);
+    kept = recycler->nonrecording.give(self);
   }
+  if (recycler) recycler->forget();
   if (!kept) {
     if (span->span) span->span->release();
     delete span->bare;
@@ -135,10 +137,10 @@ PyObject* span_add_event(PyObject* self, PyObject* const* args, Py_ssize_t nargs
   static const char* const kNames[] = {"name", "attributes", "timestamp"};
   PyObject* values[3] = {};
   uint64_t time = 0;
-  if (!read_arguments("add_event", kNames, 1, args, nargs, kwnames, values) ||
-      !read_time(values[2], time)) {
+  if (!read_arguments("add_event", kNames, 1, args, nargs, kwnames, values)) {
     return nullptr;
   }
+  read_time(values[2], time);
   SpanObject* span = self_of(self);
   AttributeList list(*span->state, nested_length(span));
   list.add_mapping(values[1]);
@@ -211,10 +213,10 @@ PyObject* span_record_exception(PyObject* self, PyObject* const* args, Py_ssize_
   static const char* const kNames[] = {"exception", "attributes", "timestamp", "escaped"};
   PyObject* values[4] = {};
   uint64_t time = 0;
-  if (!read_arguments("record_exception", kNames, 1, args, nargs, kwnames, values) ||
-      !read_time(values[2], time)) {
+  if (!read_arguments("record_exception", kNames, 1, args, nargs, kwnames, values)) {
     return nullptr;
   }
+  read_time(values[2], time);
   const int escaped = flag_or(values[3], false);
   if (escaped < 0) return nullptr;
   if (!add_exception(self_of(self), values[0], values[1], time, escaped != 0)) {
@@ -264,10 +266,10 @@ PyObject* span_end(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyOb
   static const char* const kNames[] = {"end_time"};
   PyObject* values[1] = {};
   uint64_t time = 0;
-  if (!read_arguments("end", kNames, 0, args, nargs, kwnames, values) ||
-      !read_time(values[0], time)) {
+  if (!read_arguments("end", kNames, 0, args, nargs, kwnames, values)) {
     return nullptr;
   }
+  read_time(values[0], time);
   if (!finish_span(self_of(self), time)) return nullptr;
   Py_RETURN_NONE;
 }
@@ -383,10 +385,25 @@ PyObject* context_of(SpanObject* span) noexcept {
   return span->context;
 }
 
+namespace {
+
+// What a root of the application's own (a command, a script) says about the queries below it.
+void note_queries(trace::Span& span) noexcept {
+  if (!span.is_local_root() || !span.is_recording()) return;
+  trace::LocalRoot& root = *span.local_root();
+  if (root.query_count() == 0 || root.noted()) return;
+  try {
+    trace::annotate_n_plus_one(span, root.n_plus_one());
+  } catch (const std::bad_alloc&) {  // the span goes out without
+  }
+}
+
+}  // namespace
+
 SpanObject* new_span_object(ModuleState& state, TracerObject* tracer, bool recording) noexcept {
   auto* type = reinterpret_cast<PyTypeObject*>(
       (recording ? state.span_class : state.nonrecording_class).get());
-  PyObject* object = (recording ? state.idle_spans : state.idle_nonrecording).take(type);
+  PyObject* object = (recording ? state.recycler->spans : state.recycler->nonrecording).take(type);
   if (object) {
     PyObject_GC_Track(object);
   } else {
@@ -400,6 +417,8 @@ SpanObject* new_span_object(ModuleState& state, TracerObject* tracer, bool recor
   if (!span->dict && !(span->dict = PyDict_New())) PyErr_Clear();
 #endif
   span->state = &state;
+  span->recycler = state.recycler;
+  ++state.recycler->live;
   span->tracer = tracer;
   Py_XINCREF(reinterpret_cast<PyObject*>(tracer));
   span->max_text = tracer && tracer->provider ? tracer->provider->data->max_span_length
@@ -409,7 +428,7 @@ SpanObject* new_span_object(ModuleState& state, TracerObject* tracer, bool recor
 }
 
 void free_idle_spans(ModuleState& state) noexcept {
-  for (IdleObjects* idle : {&state.idle_spans, &state.idle_nonrecording}) {
+  for (IdleObjects* idle : {&state.recycler->spans, &state.recycler->nonrecording}) {
     while (idle->count > 0) {
       SpanObject* span = self_of(idle->objects[--idle->count]);
       if (span->span) span->span->release();
@@ -435,6 +454,9 @@ bool add_exact_methods(PyObject* type, PyMethodDef* methods) noexcept {
 }
 
 bool add_exact_span_methods(ModuleState& state) noexcept {
+  state.recycler->span_type = reinterpret_cast<PyTypeObject*>(state.span_class.get());
+  state.recycler->nonrecording_type =
+      reinterpret_cast<PyTypeObject*>(state.nonrecording_class.get());
   return add_exact_methods(state.span_class.get(), kRecordingMethods) &&
          add_exact_methods(state.span_class.get(), kBaseMethods) &&
          add_exact_methods(state.nonrecording_class.get(), kBareMethods) &&
@@ -442,6 +464,7 @@ bool add_exact_span_methods(ModuleState& state) noexcept {
 }
 
 bool finish_span(SpanObject* span, uint64_t end_ns) noexcept {
+  note_queries(*span->span);
   if (!span->span->end(end_ns)) {
     Py_DECREF(refused(span, "end()"));
     return true;

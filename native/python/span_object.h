@@ -26,6 +26,7 @@ struct SpanObject {
   PyObject* exceptions;      // list of exceptions recorded already, until end()
   PyObject* dict;            // __dict__, made on demand
   PyObject* weak_references;
+  Recycler* recycler;
   uint32_t max_text;  // code points of a text attribute
   bool record_exception;
   bool set_status_on_exception;

@@ -146,7 +146,7 @@ bool StartArguments::read(const char* function, size_t count, PyObject* const* a
   kind = Ref::share(values[2] ? or_null(values[2]) : nullptr);
   attributes = Ref::share(values[3] ? or_null(values[3]) : nullptr);
   links = Ref::share(values[4] ? or_null(values[4]) : nullptr);
-  if (!read_time(values[5], start_ns)) return false;
+  read_time(values[5], start_ns);
   const int flags[] = {flag_or(values[6], true), flag_or(values[7], true),
                        flag_or(values[8], true)};
   if (flags[0] < 0 || flags[1] < 0 || flags[2] < 0) return false;

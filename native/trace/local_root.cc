@@ -67,6 +67,7 @@ void LocalRoot::restart(uint64_t steady) noexcept {
   wall_offset_ = wall_offset(steady);
   spans_.store(0, std::memory_order_relaxed);
   dropped_.store(0, std::memory_order_relaxed);
+  noted_.store(false, std::memory_order_relaxed);
   if (query_count_ == 0) return;
   query_count_ = 0;
   used_ = 0;

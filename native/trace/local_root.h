@@ -76,6 +76,9 @@ class LocalRoot : public RefCounted<LocalRoot> {
   void add_call_site(uint64_t alias, uint64_t fingerprint, const CallSiteView& site) noexcept;
 
   uint32_t query_count() const noexcept;
+  // Whether annotate_n_plus_one has written this trace's result on a span already.
+  bool noted() const noexcept { return noted_.load(std::memory_order_relaxed); }
+  void set_noted() noexcept { noted_.store(true, std::memory_order_relaxed); }
   NPlusOneResult n_plus_one(uint32_t threshold = kDefaultThreshold) const;
 
   // One more span of this trace; false when kMaxSpans are reached (counted).
@@ -106,6 +109,7 @@ class LocalRoot : public RefCounted<LocalRoot> {
   uint64_t wall_offset_;  // wall minus steady time
   std::atomic<uint32_t> spans_{0};
   std::atomic<uint32_t> dropped_{0};
+  std::atomic<bool> noted_{false};
   mutable SpinLock lock_;
   uint32_t query_count_ = 0;
   uint32_t used_ = 0;

@@ -16,6 +16,7 @@ void add_text(std::vector<AttributeView>& attributes, std::string_view key, std:
 
 void annotate_n_plus_one(Span& span, const NPlusOneResult& result) {
   if (result.query_count == 0) return;
+  if (span.local_root()) span.local_root()->set_noted();
   span.set_attribute("db.query_count", int_value(result.query_count));
   span.set_attribute("db.max_query_repetitions", int_value(result.max_repetitions));
   if (!result.potential_n_plus_one) return;
