@@ -394,7 +394,8 @@ void note_queries(trace::Span& span) noexcept {
   if (root.query_count() == 0 || root.noted()) return;
   try {
     trace::annotate_n_plus_one(span, root.n_plus_one());
-  } catch (const std::bad_alloc&) {  // the span goes out without
+  } catch (const std::bad_alloc&) {
+    root.set_noted();  // the span goes out without
   }
 }
 
@@ -414,7 +415,8 @@ SpanObject* new_span_object(ModuleState& state, TracerObject* tracer, bool recor
 #if PY_VERSION_HEX >= 0x030B0000 && PY_VERSION_HEX < 0x030C0000
   // This interpreter has a fast way to methods of objects with a dict, and of those that can have
   // none, but not of those that have none yet.
-  if (!span->dict && !(span->dict = PyDict_New())) PyErr_Clear();
+  if (!span->dict) span->dict = PyDict_New();
+  if (!span->dict) PyErr_Clear();
 #endif
   span->state = &state;
   span->recycler = state.recycler;
