@@ -93,13 +93,15 @@ format: ## format all sources
 	@cd ui && npx biome check --write .
 
 # --- long proofs: before a release, not part of check ------------------------------------------------------------------------------------
-.PHONY: test-forks test-differential test-upstream test-pythons check-aarch64 wheel
+.PHONY: test-forks test-differential test-upstream test-pythons test-asan-python check-aarch64 wheel
 test-forks: agent server setup-check ## the whole matrix of servers, workers, forks and exits: spans produced = spans received
 	@CI=1 NUAGES_SERVER=$(CURDIR)/$(BUILD)/native/server/nuages-server $(PYTHON) -m pytest -m 'forks or not forks' tests/integration/test_fork_matrix.py $(PYTEST_ARGS)
 test-differential: agent setup-check ## random programs on the official SDK and on ours, equal OTLP (SEQUENCES, default 100000)
 	@$(PYTHON) tests/differential/fuzz.py --sequences $(or $(SEQUENCES),100000)
 test-upstream: agent setup-check ## opentelemetry-python's own tests of its public behaviour on our SDK
 	@$(PYTHON) tools/upstream_tests.py
+test-asan-python: agent server setup-check ## the agent's pytest under address and undefined-behaviour sanitizers
+	@tools/pytest_asan.sh tests/unit tests/differential tests/integration
 test-pythons: setup-check ## the installed wheel on every CPython from 3.9 to 3.14 that is found
 	@$(PYTHON) tools/pythons.py
 check-aarch64: ## cross-compile the agent for aarch64 and run its tests under qemu

@@ -115,16 +115,16 @@ Ref span_in_context(ModuleState& state, PyObject* context) noexcept {
   return span;
 }
 
-bool activate(ModuleState& state, PyObject* span, Activation& activation) noexcept {
+bool activate(ModuleState& state, PyObject* span, Activation& activation, PyObject* base) noexcept {
   const ErrorGuard guard;
-  return activate_on(state, read_context(state), span, activation);
+  return activate_on(state, read_context(state), span, activation, base);
 }
 
-bool activate_on(ModuleState& state, Ref previous, PyObject* span,
-                 Activation& activation) noexcept {
-  const bool plain = is_plain(state, previous.get());
+bool activate_on(ModuleState& state, Ref previous, PyObject* span, Activation& activation,
+                 PyObject* base) noexcept {
+  const bool plain = base == nullptr && is_plain(state, previous.get());
   Ref ours = plain ? std::move(state.idle_context) : Ref();
-  if (!ours) ours = new_context(state, previous.get());
+  if (!ours) ours = new_context(state, base != nullptr ? base : previous.get());
   if (!ours || PyDict_SetItem(ours.get(), state.span_key.get(), span) < 0) {
     PyErr_Clear();
     return false;

@@ -25,12 +25,15 @@ struct Activation {
   bool active() const noexcept { return static_cast<bool>(ours); }
 };
 
-// Makes `span` (any span object) the current one, on top of the current Context. False: nothing is
-// active, go on without.
-bool activate(ModuleState& state, PyObject* span, Activation& activation) noexcept;
+// Makes `span` (any span object) the current one, on top of the current Context (or of `base`, see
+// below). False: nothing is active, go on without.
+bool activate(ModuleState& state, PyObject* span, Activation& activation,
+              PyObject* base = nullptr) noexcept;
 
-// The same when `previous` is known to be the current Context (empty: there is none).
-bool activate_on(ModuleState& state, Ref previous, PyObject* span, Activation& activation) noexcept;
+// The same when `previous` is known to be the current Context (empty: there is none). `base`, a
+// Context, gives the other values that are current meanwhile in place of those of `previous`.
+bool activate_on(ModuleState& state, Ref previous, PyObject* span, Activation& activation,
+                 PyObject* base = nullptr) noexcept;
 
 // Restores the Context of before, only if the current one is still ours. Harmless when called
 // twice.

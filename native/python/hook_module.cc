@@ -167,6 +167,10 @@ constexpr Name kNames[] = {
     {&Hooks::n_command_stack, "command_stack"},
     {&Hooks::n_args, "args"},
     {&Hooks::n_parameters, "parameters"},
+    {&Hooks::n_extract, "extract"},
+    {&Hooks::n_propagate, "propagate"},
+    {&Hooks::n_propagator, "_HTTP_TEXT_FORMAT"},
+    {&Hooks::n_usual_propagator, "usual_propagator"},
 };
 
 }  // namespace

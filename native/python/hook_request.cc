@@ -76,6 +76,22 @@ bool read_parent(PyObject* environ, trace::SpanContext& parent) {
   return true;
 }
 
+// What the application's propagators read from the headers, where that is more than a traceparent:
+// (Context, SpanContext) from `options["extract"]`. Empty: read_parent() is all there is to do.
+Ref extract(Hooks& hooks, PyObject* environ) {
+  PyObject* options = hooks.options.get();
+  PyObject* extract = item_of(options, hooks.n_extract.get());
+  PyObject* propagate = item_of(options, hooks.n_propagate.get());
+  if (extract == nullptr || propagate == nullptr || !PyDict_Check(propagate)) return {};
+  const bool usual = item_of(propagate, hooks.n_propagator.get()) ==
+                     item_of(options, hooks.n_usual_propagator.get());
+  if (usual && item_of(environ, "HTTP_BAGGAGE") == nullptr) return {};
+  Ref read = Ref::take(call_python(PyObject_CallOneArg, extract, environ));
+  if (read && PyTuple_Check(read.get()) && PyTuple_GET_SIZE(read.get()) == 2) return read;
+  hook_failed(hooks, "reading the context of a request");
+  return {};
+}
+
 // Whether a span is current that the request would belong to: the headers count only without one.
 bool has_current_span(Hooks& hooks) noexcept {
   const Parent parent = current_parent(hooks);
@@ -101,7 +117,7 @@ Ref new_request(Hooks& hooks, Ref span, bool recording) {
   return Ref::take(object);
 }
 
-Ref start(Hooks& hooks, PyObject* environ, PyObject* http_request) {
+Ref start(Hooks& hooks, PyObject* environ, PyObject* http_request, Ref& base) {
   TracerObject* tracer = hook_tracer(hooks.module, hooks.n_django.get());
   if (tracer == nullptr) return {};
   const Ref kept = Ref::share(reinterpret_cast<PyObject*>(tracer));  // Python code runs below
@@ -121,8 +137,16 @@ Ref start(Hooks& hooks, PyObject* environ, PyObject* http_request) {
   if (exclude) {  // a span that does not record silences everything below it
     spec.root = true;
     spec.forced_decision = 0;
-  } else if (!inside && read_parent(environ, parent)) {
-    spec.remote_parent = &parent;
+  } else if (!inside) {
+    bool known = false;
+    if (const Ref extracted = extract(hooks, environ)) {
+      base = Ref::share(PyTuple_GET_ITEM(extracted.get(), 0));
+      known = read_span_context(hooks.module, PyTuple_GET_ITEM(extracted.get(), 1), parent) &&
+              parent.valid();
+    } else {
+      known = read_parent(environ, parent);
+    }
+    if (known) spec.remote_parent = &parent;
   }
   Ref span = start_span(*tracer, spec);
   if (!span) {
@@ -250,13 +274,14 @@ std::string environ_text(PyObject* environ, const char* key) {
 Ref begin_request(Hooks& hooks, PyObject* environ, PyObject* http_request) noexcept {
   try {
     if (environ == nullptr || !PyDict_Check(environ) || !hooks.options) return {};
-    Ref made = start(hooks, environ, http_request);
+    Ref base;
+    Ref made = start(hooks, environ, http_request, base);
     if (!made) {
       if (PyErr_Occurred()) hook_failed(hooks, "starting a request");
       return {};
     }
     auto& request = *reinterpret_cast<RequestObject*>(made.get());
-    activate(hooks.module, request.span->get(), *request.activation);
+    activate(hooks.module, request.span->get(), *request.activation, base.get());
     PyObject* previous = nullptr;
     if (PyContextVar_Get(hooks.request_var.get(), nullptr, &previous) < 0) PyErr_Clear();
     *request.previous = Ref::take(previous);

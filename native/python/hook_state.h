@@ -38,7 +38,8 @@ struct Hooks : HookState {
       n_dict_database, n_dict_atomic, n_settings_dict, n_database_name, n_using, n_route,
       n_status_code, n_resource_closers, n_streaming, n_is_async, n_iterator, n_meta, n_scheme,
       n_connection, n_request_hook, n_response_hook, n_excluded, n_cache_alias, n_redis,
-      n_connection_pool, n_connection_kwargs, n_command_stack, n_args, n_parameters;
+      n_connection_pool, n_connection_kwargs, n_command_stack, n_args, n_parameters, n_extract,
+      n_propagate, n_propagator, n_usual_propagator;
 
   Ref counters_var;            // ContextVar: tuple of the QueryCounters that are open
   uint32_t open_counters = 0;  // in any Context

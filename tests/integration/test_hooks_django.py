@@ -103,6 +103,20 @@ class TestRequest:
         server = shop.request("/books/", headers={"traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01"}).server
         assert (server["trace_id"], server["parent_id"]) == ("ab" * 16, "cd" * 8)
 
+    def test_baggage_is_current_during_the_request(self, shop):
+        headers = {"traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01", "baggage": "tenant=blue,kind=x%20y"}
+        answer = shop.scenario("propagation", headers=headers)
+        assert answer.result == [[{"tenant": "blue", "kind": "x y"}], {}, {}]
+        assert (answer.server["trace_id"], answer.server["parent_id"]) == ("ab" * 16, "cd" * 8)
+        assert shop.scenario("propagation", headers={}).result == [[{}], {}, {}]
+
+    def test_other_propagators_are_asked(self, shop):
+        headers = {"x-b3-traceid": "ef" * 16, "x-b3-spanid": "12" * 8, "x-b3-sampled": "1"}
+        server = shop.scenario("propagation", headers=headers, propagator="b3").server
+        assert (server["trace_id"], server["parent_id"]) == ("ef" * 16, "12" * 8)
+        unread = shop.scenario("propagation", headers=headers).server
+        assert unread["parent_id"] == ""
+
     @pytest.mark.parametrize(
         "header",
         ["garbage", f"00-{'0' * 32}-{'cd' * 8}-01", f"00-{'ab' * 16}-{'cd' * 8}", f"ff-{'ab' * 16}-{'cd' * 8}-01"],

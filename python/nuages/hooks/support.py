@@ -15,7 +15,7 @@ from types import FrameType
 from typing import Any, Callable, Optional
 
 from opentelemetry import context as context_api
-from opentelemetry import trace
+from opentelemetry import propagate, trace
 from opentelemetry.trace import Status, StatusCode
 
 from nuages import _import, _native, settings
@@ -231,10 +231,42 @@ def _shown(value: Any) -> str:
     return text if len(text) <= _MAX_PARAMETER_TEXT else f"{text[:_MAX_PARAMETER_TEXT]}..."
 
 
+class _EnvironGetter:
+    """Headers in a WSGI environment (or Django's `request.META`)."""
+
+    def get(self, carrier: Mapping[str, Any], key: str) -> Optional[list[str]]:
+        value = carrier.get("HTTP_" + key.upper().replace("-", "_"))
+        return None if value is None else [str(value)]
+
+    def keys(self, carrier: Mapping[str, Any]) -> list[str]:
+        return [key[5:].lower().replace("_", "-") for key in carrier if key.startswith("HTTP_")]
+
+
+_getter = _EnvironGetter()
+
+
+def extract(environ: Mapping[str, Any]) -> tuple[Any, Any]:
+    """What the global propagator reads from a request: (Context, span context). The native hook asks only for baggage or unusual propagators."""
+    context = propagate.extract(environ, context_api.Context(), getter=_getter)
+    return context, trace.get_current_span(context).get_span_context()
+
+
+def _note_propagator() -> None:
+    """Trace context and baggage, the default: then a request without baggage needs no Python."""
+    current = propagate.get_global_textmap()
+    parts = getattr(current, "_propagators", None)
+    usual = parts is not None and sorted(type(part).__name__ for part in parts) == [
+        "TraceContextTextMapPropagator",
+        "W3CBaggagePropagator",
+    ]
+    request_options.update(extract=extract, propagate=vars(propagate), usual_propagator=current if usual else None)
+
+
 def refresh() -> None:
     """Reads settings again that may have come later than the hooks."""
     capture = settings.get("capture_parameters") and settings.get("masking") not in ("gdpr", "hipaa")
     request_options["parameters"] = shown_parameters if capture else None
+    _note_propagator()
     entries = tuple(settings.get("excluded_urls"))
     current = request_options["excluded"]
     if not entries:

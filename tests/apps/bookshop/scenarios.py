@@ -846,3 +846,39 @@ def jinja2_templates():
             texts.append(type(error).__name__)
         texts.append(asyncio.run(render_later()))
     return texts
+
+
+def propagation(headers, propagator=""):
+    """A request with these headers; its baggage as the view's queries see it, and the context after it."""
+    from django.test import RequestFactory
+    from opentelemetry import baggage, context, propagate
+
+    seen = []
+
+    def get_response(request):
+        seen.append(dict(baggage.get_all()))
+
+    usual = propagate.get_global_textmap()
+    if propagator == "b3":
+        from nuages.propagators.b3 import B3MultiFormat
+
+        propagate.set_global_textmap(B3MultiFormat())
+    try:
+        from bookshop.wsgi import application
+
+        original = application.get_response
+        environ = RequestFactory().get("/books/3/", headers=headers).environ
+
+        def watching(request):
+            get_response(request)
+            return original(request)
+
+        application.get_response = watching
+        try:
+            response = application(environ, lambda *arguments: None)
+            response.close()
+        finally:
+            del application.get_response
+    finally:
+        propagate.set_global_textmap(usual)
+    return [seen, dict(baggage.get_all()), dict(context.get_current())]
