@@ -19,6 +19,11 @@ constexpr size_t kMaxToken = 200;
 constexpr size_t kAppendChunk = 4 << 20;
 constexpr uint32_t kSecondsPerDay = 86400;
 
+std::string part_name(const std::string& table, const std::string& partition) {
+  std::string name = table;
+  return name.append("/").append(partition);
+}
+
 bool good_token(std::string_view token) {
   return !token.empty() && token.size() <= kMaxToken &&
          std::all_of(token.begin(), token.end(), [](unsigned char c) {
@@ -147,7 +152,7 @@ Result<CommittedParts> ChdbStore::committed_parts() {
     if (std::find(tables.begin(), tables.end(), table) == tables.end()) continue;
     const auto mark = note.marks.find(table);
     if (number > (mark == note.marks.end() ? 0 : mark->second)) {
-      parts.insert(table + "/" + partition);
+      parts.insert(part_name(table, partition));
     }
   }
   return parts;
@@ -178,7 +183,7 @@ Status ChdbStore::complete(const SpanBlock& block, const CommittedParts& committ
   const auto lacking = [&](const std::string& table) {
     std::string list;
     for (const std::string& partition : partitions) {
-      if (committed.contains(table + "/" + partition)) continue;
+      if (committed.contains(part_name(table, partition))) continue;
       if (!list.empty()) list += ", ";
       list += partition;
     }

@@ -56,8 +56,9 @@ Status drop_day(Store& store, const std::string& day) {
   tables.emplace_back(kSpansTable);  // last: what lists show must not outlive its spans for long
   for (const std::string& table : tables) {
     // The name is one the engine gave us, of digits only.
-    auto dropped =
-        store.query("ALTER TABLE nuages." + table + " DROP PARTITION ID '" + day + "'", {});
+    std::string statement = "ALTER TABLE nuages.";
+    statement.append(table).append(" DROP PARTITION ID '").append(day).append("'");
+    auto dropped = store.query(statement, {});
     if (!dropped.ok()) return dropped.error();
   }
   return {};
