@@ -84,14 +84,14 @@ def _name_of(signal: Any) -> str:
     known = _names.get(id(signal))
     if known is not None and known[0] is signal:
         return known[1]
-    found = ""
-    for module_name, module in list(sys.modules.items()):
-        for name, value in list(getattr(module, "__dict__", {}).items()):
-            if value is signal:
-                candidate = f"{module_name}.{name}"
-                # Others import it from where it is defined; Django's own modules are the home of its own.
-                if not found or len(candidate) < len(found) or candidate.startswith("django."):
-                    found = candidate
+    places = [
+        f"{module_name}.{name}"
+        for module_name, module in list(sys.modules.items())
+        for name, value in list(getattr(module, "__dict__", {}).items())
+        if value is signal
+    ]
+    # Others import it from where it is defined: Django's own stay Django's, and a definition has the shortest name more often than not.
+    found = min(places, key=lambda place: (not place.startswith("django."), len(place)), default="")
     _names[id(signal)] = (signal, found or "unnamed")
     return found or "unnamed"
 
