@@ -268,9 +268,9 @@ void explain_transport_error(int curl_code, std::string_view detail, const Endpo
         add("the receiver wants a client certificate it knows: set "
             "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE and OTEL_EXPORTER_OTLP_CLIENT_KEY");
       } else if (endpoint.tls && config.client_cert_file.empty() &&
-                 (curl_code == CURLE_HTTP2 || curl_code == CURLE_RECV_ERROR ||
-                  curl_code == CURLE_SEND_ERROR || curl_code == CURLE_COULDNT_CONNECT ||
-                  curl_code == CURLE_GOT_NOTHING) &&
+                 (curl_code == CURLE_HTTP2 || curl_code == CURLE_HTTP2_STREAM ||
+                  curl_code == CURLE_RECV_ERROR || curl_code == CURLE_SEND_ERROR ||
+                  curl_code == CURLE_COULDNT_CONNECT || curl_code == CURLE_GOT_NOTHING) &&
                  why.find("refused") == std::string::npos) {
         add("the connection was cut: a receiver that wants a client certificate does so; set "
             "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE and OTEL_EXPORTER_OTLP_CLIENT_KEY");

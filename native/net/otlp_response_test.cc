@@ -14,6 +14,7 @@ namespace {
 using ::testing::HasSubstr;
 
 const Endpoint kEndpoint{"http://host:4317/x", "", "host", 4317, false, ""};
+const Endpoint kTlsEndpoint{"https://host:4317/x", "", "host", 4317, true, ""};
 
 std::string partial_success(uint64_t rejected, std::string_view message) {
   wire::ProtobufWriter out;
@@ -183,6 +184,14 @@ TEST(TransportErrorTest, OwnFilesAreAtFaultForGoodEverythingElseMayHeal) {
               HasSubstr("no_proxy"));
   EXPECT_THAT(explain(CURLE_RECV_ERROR, "tlsv13 alert certificate required"),
               HasSubstr("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"));
+  // The same receiver, when the cut is read before its alert: any of these, by chance.
+  for (const int code :
+       {CURLE_HTTP2, CURLE_HTTP2_STREAM, CURLE_RECV_ERROR, CURLE_SEND_ERROR, CURLE_GOT_NOTHING}) {
+    result = {};
+    explain_transport_error(code, "stream 1 was not closed cleanly", kTlsEndpoint, config, "",
+                            result);
+    EXPECT_THAT(result.message, HasSubstr("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE")) << code;
+  }
   explain(CURLE_SSL_CERTPROBLEM, "could not load");
   EXPECT_EQ(result.outcome, Outcome::kPermanent);
 }
