@@ -322,6 +322,13 @@ def get(name: str) -> Any:
         return value
 
 
+def get_now(name: str) -> Any:
+    """The value as the environment has it now: for what programs set after nuages was imported."""
+    with _lock:
+        _cache.pop(name, None)
+        return get(name)
+
+
 def override(**values: Any) -> None:
     """Values given in code, for example by ``install(masking="gdpr")`` or ``DjangoInstrumentor().instrument(excluded_urls=...)``.
 

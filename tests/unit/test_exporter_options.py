@@ -177,3 +177,14 @@ def test_batch_processor_arguments_are_checked() -> None:
     ):
         with pytest.raises(ValueError):
             BatchSpanProcessor(OTLPSpanExporter(), **arguments)
+
+
+def test_private_names_that_programs_call() -> None:
+    from opentelemetry.sdk.trace import TracerProvider
+
+    exporter = OTLPSpanExporter()
+    span = TracerProvider(shutdown_on_exit=False).get_tracer("shop").start_span("order")
+    span.end()
+    assert exporter._count_data([span]) == 1
+    message = exporter._translate_data([span])
+    assert message.resource_spans[0].scope_spans[0].spans[0].name == "order"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import threading
 from decimal import Decimal
@@ -438,3 +439,36 @@ def test_unsampled_spans_are_harmless(make_traced: Any) -> None:
             assert child.get_span_context().trace_id == span.get_span_context().trace_id
         span.end()
     assert traced.spans() == ()
+
+
+def test_a_provider_made_after_the_environment_changed_is_disabled(monkeypatch):
+    """OTEL_SDK_DISABLED set by the program itself, after nuages was imported."""
+    assert not isinstance(sdk.TracerProvider(shutdown_on_exit=False).get_tracer("x"), trace.NoOpTracer)
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    assert isinstance(sdk.TracerProvider(shutdown_on_exit=False).get_tracer("x"), trace.NoOpTracer)
+
+
+def test_spans_are_counted_through_the_meter_provider_when_asked(monkeypatch):
+    """OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED: otel.sdk.span.started and .live, as the SDK has them."""
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+
+    monkeypatch.setenv("OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED", "true")
+    reader = InMemoryMetricReader()
+    if "meter_provider" not in inspect.signature(sdk.TracerProvider.__mro__[1].__init__).parameters:
+        pytest.skip("this opentelemetry-sdk does not count its spans")
+    provider = sdk.TracerProvider(shutdown_on_exit=False, meter_provider=MeterProvider([reader]))
+
+    def counts() -> dict[str, int]:
+        metrics = reader.get_metrics_data().resource_metrics[0].scope_metrics[0].metrics
+        return {
+            metric.name: sum(point.value for point in metric.data.data_points)
+            for metric in metrics
+            if "sdk.span" in metric.name
+        }
+
+    tracer = provider.get_tracer("shop")
+    with tracer.start_as_current_span("order"):
+        tracer.start_span("line")
+        assert counts() == {"otel.sdk.span.started": 2, "otel.sdk.span.live": 2}
+    assert counts() == {"otel.sdk.span.started": 2, "otel.sdk.span.live": 1}

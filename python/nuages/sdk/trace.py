@@ -26,6 +26,7 @@ from opentelemetry.trace.propagation import _SPAN_KEY
 
 import nuages
 from nuages import _lifecycle, _native, _native_side, settings
+from nuages.sdk import metered
 from nuages.sdk.attributes import SpanAttributes, bounded, clean_value
 from nuages.sdk.export import BatchSpanProcessor, SimpleSpanProcessor
 
@@ -172,6 +173,8 @@ class _Processors(OfficialMultiSpanProcessor):  # type: ignore[misc]
 
 
 class TracerProvider(OfficialTracerProvider):  # type: ignore[misc]
+    _open_spans: Optional[dict[int, Any]] = None  # of metered tracers
+
     def __init__(
         self,
         sampler: Optional[Any] = None,
@@ -194,7 +197,7 @@ class TracerProvider(OfficialTracerProvider):  # type: ignore[misc]
             span_limits=span_limits,
             **options,
         )
-        self._disabled = bool(settings.get("sdk_disabled"))
+        self._disabled = bool(settings.get_now("sdk_disabled"))
         self._configure_core()
         if shutdown_on_exit:
             _lifecycle.register(self)
@@ -292,7 +295,8 @@ class TracerProvider(OfficialTracerProvider):  # type: ignore[misc]
         self._core.set_processors(
             [processor.on_start for processor in python if _overrides(processor, "on_start")],
             [processor._on_ending for processor in python if _overrides(processor, "_on_ending")],
-            [processor.on_end for processor in python if _overrides(processor, "on_end")],
+            [processor.on_end for processor in python if _overrides(processor, "on_end")]
+            + ([] if self._open_spans is None else [metered.on_end(self._open_spans)]),
             self._pipelines,
         )
         if hasattr(self, "_resource"):
@@ -321,10 +325,21 @@ class TracerProvider(OfficialTracerProvider):  # type: ignore[misc]
             known = self.__dict__.setdefault("_native_tracers", {})
             tracer = known.get(scope)
             if tracer is None:
-                tracer = known[scope] = Tracer(self, scope, self._tracer_config(scope))
+                tracer = known[scope] = self._tracer_class()(self, scope, self._tracer_config(scope))
+                if self._open_spans is not None:
+                    tracer._open = self._open_spans
                 if isinstance(getattr(self, "_tracers", None), dict):
                     self._tracers[scope] = tracer
             return tracer
+
+    def _tracer_class(self) -> Any:
+        """Tracer, or with the SDK's internal metrics switched on one that counts its spans."""
+        if not metered.wanted() or "meter_provider" not in inspect.signature(OfficialTracer.__init__).parameters:
+            return Tracer
+        if self._open_spans is None:
+            self._open_spans = {}
+            self._processors_changed()
+        return metered.metered(Tracer, OfficialTracer)
 
     def _tracer_config(self, scope: Any) -> Any:
         apply = getattr(self, "_apply_tracer_configurator", None)
@@ -356,8 +371,8 @@ def _make_scope(name: str, version: str, schema_url: Optional[str], attributes: 
 
 def _overrides(processor: Any, method: str) -> bool:
     own = getattr(type(processor), method, None)
-    if own is None:
-        return False
+    if own is None or method in getattr(processor, "__dict__", {}):
+        return callable(getattr(processor, method, None))  # a wrapper that delegates, an attribute of the object
     if (
         method == "on_start"
         and isinstance(processor, (BatchSpanProcessor, SimpleSpanProcessor))
