@@ -73,7 +73,7 @@ test-tsan: setup-check ## the C++ tests under the thread sanitizer (not part of 
 	@$(STEP) "build (tsan)" cmake --build build/tsan -j $(JOBS)
 	@$(STEP) "C++ tests (tsan)" ctest --test-dir build/tsan --output-on-failure -j $(JOBS)
 test-python: server agent setup-check ## pytest: the agent, the server over its ports, the example, the UI in Chromium
-	@CI=1 NUAGES_SERVER=$(CURDIR)/$(BUILD)/native/server/nuages-server $(PYTHON) -m pytest $(PYTEST_ARGS)
+	@CI=1 NUAGES_SERVER=$(CURDIR)/$(BUILD)/native/server/nuages-server $(PYTHON) -m pytest --reruns 1 $(PYTEST_ARGS)
 test-ui: setup-check ## Vitest
 	@$(STEP) "Vitest" bash -c 'cd ui && npm test --silent'
 test: test-native test-python test-ui ## all tests without lint and sanitizers

@@ -31,6 +31,21 @@ PathFinder.find_spec = _without_official
 """
 
 
+_first_failures: list[Any] = []
+
+
+def pytest_runtest_logreport(report: Any) -> None:
+    if report.outcome == "rerun":
+        _first_failures.append(report)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """What passed only when it was repeated (`--reruns`, as `make check` does) is shown like a failure: it is a defect all the same."""
+    for report in _first_failures:
+        terminalreporter.section(f"FAILED ONCE: {report.nodeid}", sep="_", yellow=True)
+        terminalreporter.line(report.longreprtext)
+
+
 @pytest.fixture
 def run_python(tmp_path: Any) -> Callable[..., subprocess.CompletedProcess[str]]:
     """run_python(code, **environment): the code in a new interpreter; fails the test when it exits non-zero."""
