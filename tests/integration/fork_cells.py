@@ -115,6 +115,9 @@ class Run:
             "FORKS_DELAY": NEVER,
             "OTEL_BSP_SCHEDULE_DELAY": NEVER,
             "OTEL_SERVICE_NAME": name,
+            # Whoever ends before a busy machine's receiver has answered leaves the batch to the next process, and it arrives twice.
+            "NUAGES_SHUTDOWN_TIMEOUT": "30",
+            "OTEL_EXPORTER_OTLP_TIMEOUT": "30",
             "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
             "OTEL_EXPERIMENTAL_RESOURCE_DETECTORS": "process,otel",
         }
