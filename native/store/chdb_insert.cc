@@ -3,11 +3,10 @@
 
 #include <algorithm>
 #include <cctype>
-#include <set>
 #include <sstream>
 #include <utility>
 
-#include "base/log.h"
+#include "store/block_rows.h"
 #include "store/chdb_result.h"
 #include "store/chdb_store.h"
 #include "store/schema.h"
@@ -17,7 +16,7 @@ namespace {
 
 constexpr size_t kMaxToken = 200;
 constexpr size_t kAppendChunk = 4 << 20;
-constexpr uint32_t kSecondsPerDay = 86400;
+constexpr size_t kMostKnown = 1'000'000;
 
 std::string part_name(const std::string& table, const std::string& partition) {
   std::string name = table;
@@ -33,21 +32,31 @@ bool good_token(std::string_view token) {
 
 }  // namespace
 
-Status ChdbStore::insert_one(const std::string& sql, const std::string& data) {
+// The statement begins with the first rows: without any there is none.
+Status ChdbStore::insert_rows(std::string_view table,
+                              const std::function<void(const RowSink&)>& write) {
   constexpr std::string_view kFormat = "Native";
-  ChdbInsertStream stream =
-      library_->insert_open(*writer_, sql.data(), sql.size(), kFormat.data(), kFormat.size());
+  const std::string sql = fmt::format("INSERT INTO nuages.{}", table);
+  ChdbInsertStream stream = nullptr;
   Status status;
-  if (const char* error = library_->insert_error(stream); error != nullptr) {
-    status = engine_error(error);
-  }
-  for (size_t at = 0; status && at < data.size(); at += kAppendChunk) {
-    const size_t size = std::min(kAppendChunk, data.size() - at);
-    if (library_->insert_append(stream, data.data() + at, size) != 0) {
-      const char* error = library_->insert_error(stream);
-      status = engine_error(error != nullptr ? error : "the insert was cut");
+  write([&](std::string_view data) {
+    if (stream == nullptr) {
+      stream =
+          library_->insert_open(*writer_, sql.data(), sql.size(), kFormat.data(), kFormat.size());
+      if (const char* error = library_->insert_error(stream); error != nullptr) {
+        status = engine_error(error);
+      }
     }
-  }
+    while (status && !data.empty()) {
+      const size_t size = std::min(kAppendChunk, data.size());
+      if (library_->insert_append(stream, data.data(), size) != 0) {
+        const char* error = library_->insert_error(stream);
+        status = engine_error(error != nullptr ? error : "the insert was cut");
+      }
+      data.remove_prefix(size);
+    }
+  });
+  if (stream == nullptr) return {};
   if (status) {
     const ResultOwner result(*library_, library_->insert_done(stream));
     if (const char* error = result.error(); error != nullptr) status = engine_error(error);
@@ -55,6 +64,7 @@ Status ChdbStore::insert_one(const std::string& sql, const std::string& data) {
     library_->insert_cancel(stream);
   }
   library_->insert_destroy(stream);
+  if (!status) replace(writer_, writer_arguments_);
   return status;
 }
 
@@ -65,9 +75,6 @@ Status ChdbStore::insert(const SpanBlock& block, std::string_view token) {
   }
   if (block.empty()) return {};
   const std::lock_guard lock(writer_mutex_);
-  if (views_detached_) {
-    if (Status status = switch_views("ATTACH"); !status) return status;
-  }
   // What the attempt before this one left must be known before its marks are overwritten.
   CommittedParts former;
   const InsertNote& current = journal_->current();
@@ -91,12 +98,11 @@ Status ChdbStore::insert(const SpanBlock& block, std::string_view token) {
     return status;
   }
   current_done_ = false;
-  Status status = committed.empty() ? insert_all(block, token) : complete(block, committed);
-  if (!status && committed.empty()) {
-    auto parts = committed_parts();
+  Status status = insert_all(block, committed);
+  if (!status && status.error().code == ErrorCode::kExhausted) {
     // Half done: smaller blocks would store that half twice, so it is this one that is finished.
-    if (parts && !parts->empty()) status = complete(block, *parts);
-    if (!status && (!parts || !parts->empty()) && status.error().code == ErrorCode::kExhausted) {
+    auto parts = committed_parts();
+    if (!parts || !parts->empty()) {
       status = Error{ErrorCode::kUnavailable, status.error().message};
     }
   }
@@ -104,20 +110,45 @@ Status ChdbStore::insert(const SpanBlock& block, std::string_view token) {
   return status;
 }
 
-Status ChdbStore::insert_all(const SpanBlock& block, std::string_view token) {
-  for (const Insert& insert : inserts_for(block)) {
-    std::string sql = insert.sql;
-    // The attempt's marks make the token new to the engine, whose memory of tokens may be ahead of
-    // its data: a replay must not be swallowed.
-    if (insert.deduplicated) {
-      int64_t sum = 0;
-      for (const auto& [table, number] : journal_->current().marks) sum += number;
-      sql += fmt::format(" SETTINGS insert_deduplication_token = '{}-{}'", token, sum);
+Status ChdbStore::insert_all(const SpanBlock& block, const CommittedParts& committed) {
+  Status status = insert_side_rows(block);
+  std::vector<std::string> tables = derived_tables();
+  // Spans first: what lists show must be there when it is asked for.
+  tables.insert(tables.begin(), kSpansTable);
+  for (const DayRows& day : rows_by_day(block)) {
+    for (const std::string& table : tables) {
+      if (!status) return status;
+      if (committed.contains(part_name(table, day.partition))) continue;
+      status = insert_rows(table,
+                           [&](const RowSink& sink) { write_rows(table, block, day.rows, sink); });
     }
-    if (Status status = insert_one(sql, insert.data); !status) {
-      replace(writer_, writer_arguments_);
-      return status;
+  }
+  return status;
+}
+
+// Those of which this process has not stored a row yet.
+Status ChdbStore::insert_side_rows(const SpanBlock& block) {
+  const auto fresh = [](const auto& rows, std::unordered_set<uint64_t>& known) {
+    if (known.size() > kMostKnown) known.clear();
+    std::vector<uint64_t> keys;
+    for (const auto& [key, row] : rows) {
+      if (!known.contains(key)) keys.push_back(key);
     }
+    return keys;
+  };
+  const std::vector<uint64_t> resources = fresh(block.resources, known_resources_);
+  if (!resources.empty()) {
+    Status status = insert_rows(
+        "resources", [&](const RowSink& sink) { write_resources(block, resources, sink); });
+    if (!status) return status;
+    known_resources_.insert(resources.begin(), resources.end());
+  }
+  const std::vector<uint64_t> statements = fresh(block.statements, known_statements_);
+  if (!statements.empty()) {
+    Status status = insert_rows(
+        "sqltext", [&](const RowSink& sink) { write_statements(block, statements, sink); });
+    if (!status) return status;
+    known_statements_.insert(statements.begin(), statements.end());
   }
   return {};
 }
@@ -128,7 +159,8 @@ Result<std::map<std::string, int64_t>> ChdbStore::block_numbers() {
                   " WHERE database = 'nuages' GROUP BY table",
                   {}, "TSV");
   if (!rows) return rows.error();
-  std::map<std::string, int64_t> numbers;
+  std::map<std::string, int64_t> numbers{{kSpansTable, 0}};
+  for (const std::string& name : derived_tables()) numbers[name] = 0;
   std::istringstream lines(*rows);
   std::string table;
   for (int64_t number = 0; lines >> table >> number;) numbers[table] = number;
@@ -155,69 +187,16 @@ Result<CommittedParts> ChdbStore::committed_parts() {
       parts.insert(part_name(table, partition));
     }
   }
+  // A table that came with a newer program after the attempt was filled from spans.
+  for (const std::string& name : derived_tables()) {
+    if (!is_new_table(name) || note.marks.contains(name)) continue;
+    std::erase_if(parts, [&](const std::string& part) { return part.starts_with(name + "/"); });
+    for (const std::string& part : CommittedParts(parts)) {
+      const std::string prefix = std::string(kSpansTable) + "/";
+      if (part.starts_with(prefix)) parts.insert(part_name(name, part.substr(prefix.size())));
+    }
+  }
   return parts;
-}
-
-Status ChdbStore::switch_views(const char* verb) {
-  const bool detach = std::string_view(verb) == "DETACH";
-  if (detach) views_detached_ = true;  // at a restart the engine attaches them itself
-  for (const std::string& table : derived_tables()) {
-    const std::string sql = fmt::format("{} TABLE {} nuages.{}_view", verb,
-                                        detach ? "IF EXISTS" : "IF NOT EXISTS", table);
-    if (Status status = run_on_writer(sql); !status) return status;
-  }
-  if (!detach) views_detached_ = false;
-  return {};
-}
-
-// Inserts what the tables lack, each from a copy of the block in a table without views.
-Status ChdbStore::complete(const SpanBlock& block, const CommittedParts& committed) {
-  std::set<std::string> days;
-  for (const uint32_t second : block.received) days.insert(std::to_string(second / kSecondsPerDay));
-  std::set<std::string> partitions;
-  for (const std::string& day : days) {
-    auto name = run(*writer_, "SELECT toYYYYMMDD(toDate({day:UInt16}))", {{"day", day}}, "TSV");
-    if (!name) return name.error();
-    partitions.insert(name->substr(0, name->find('\n')));
-  }
-  const auto lacking = [&](const std::string& table) {
-    std::string list;
-    for (const std::string& partition : partitions) {
-      if (committed.contains(part_name(table, partition))) continue;
-      if (!list.empty()) list += ", ";
-      list += partition;
-    }
-    return list;
-  };
-  std::vector<std::string> fills;
-  for (const std::string& table : derived_tables()) {
-    if (const std::string list = lacking(table); !list.empty()) {
-      fills.push_back(fill_from_replay(table, list));
-    }
-  }
-  const std::string spans = lacking(kSpansTable);
-  const std::string drop = fmt::format("DROP TABLE IF EXISTS nuages.{} SYNC", kReplayTable);
-  Status status = run_on_writer(drop);
-  if (status) status = run_on_writer(create_replay_table());
-  if (status) {
-    const Insert rows = replay_insert(block);
-    status = insert_one(rows.sql, rows.data);
-    if (!status) replace(writer_, writer_arguments_);
-  }
-  if (status && !spans.empty()) {
-    status = switch_views("DETACH");
-    if (status) status = run_on_writer(fill_from_replay(kSpansTable, spans));
-    Status attached = switch_views("ATTACH");
-    if (status) status = std::move(attached);
-  }
-  for (const std::string& fill : fills) {
-    if (status) status = run_on_writer(fill);
-  }
-  for (const Insert& insert : inserts_for(block)) {
-    if (status && !insert.deduplicated) status = insert_one(insert.sql, insert.data);
-  }
-  Status dropped = run_on_writer(drop);
-  return status ? dropped : status;
 }
 
 }  // namespace nuages::store

@@ -178,7 +178,7 @@ Status ChdbStore::connect(const ChdbOptions& options) {
       "--config-file=" + config,
       "--async_insert=0",
       "--input_format_skip_unknown_fields=0",
-      "--deduplicate_blocks_in_dependent_materialized_views=1",
+      "--insert_deduplicate=0",  // the journal knows better: store/insert_journal.h
       "--output_format_json_quote_64bit_integers=0",
       "--output_format_json_escape_forward_slashes=0",
       "--max_threads=2",

@@ -21,10 +21,12 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <unordered_set>
 #include <vector>
 
 #include "store/chdb_library.h"
 #include "store/insert_journal.h"
+#include "store/native_format.h"
 #include "store/store.h"
 
 namespace nuages::store {
@@ -72,14 +74,14 @@ class ChdbStore final : public Store {
   Status stream_from(ChdbConnection connection, std::string_view sql, const Parameters& parameters,
                      const std::function<bool(std::string_view)>& sink);
   Status migrate(uint32_t version);
-  Status insert_one(const std::string& sql, const std::string& data);
+  Status insert_rows(std::string_view table, const std::function<void(const RowSink&)>& write);
   Status run_on_writer(const std::string& sql);
-  Status insert_all(const SpanBlock& block, std::string_view token);
+  // What is not yet `committed`.
+  Status insert_all(const SpanBlock& block, const CommittedParts& committed);
+  Status insert_side_rows(const SpanBlock& block);
   // Of the attempt the journal calls current.
   Result<CommittedParts> committed_parts();
   Result<std::map<std::string, int64_t>> block_numbers();
-  Status complete(const SpanBlock& block, const CommittedParts& committed);
-  Status switch_views(const char* verb);
 
   const ChdbLibrary* library_;
   std::string folder_;
@@ -87,10 +89,10 @@ class ChdbStore final : public Store {
   std::vector<std::string> writer_arguments_, reader_arguments_;
   ChdbConnection* writer_ = nullptr;
   std::mutex writer_mutex_;
-  std::unique_ptr<InsertJournal> journal_;  // with the writer's mutex, like the two below
+  std::unique_ptr<InsertJournal> journal_;  // with the writer's mutex, like those below
   bool current_done_ = false;               // the journal's current attempt succeeded
-  bool views_detached_ = false;
-  std::vector<ChdbConnection*> free_readers_;  // the others are lent out
+  std::unordered_set<uint64_t> known_resources_, known_statements_;  // stored by this process
+  std::vector<ChdbConnection*> free_readers_;                        // the others are lent out
   std::mutex readers_mutex_;
   std::condition_variable reader_free_;
 };

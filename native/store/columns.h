@@ -30,6 +30,7 @@ class StringColumn {
     return std::string_view(bytes_).substr(begin, ends_[row] - begin);
   }
   size_t size() const { return ends_.size(); }
+  bool empty() const { return bytes_.empty(); }  // no row has a byte
   size_t bytes() const { return bytes_.size() + ends_.size() * sizeof(uint64_t); }
 
  private:

@@ -1,11 +1,11 @@
 // What is known about inserts that may be half done: a small file beside the engine's data.
 //
-// One insert fills several tables (spans and its views), each in a commit of its own, and the
-// engine's memory of deduplication tokens is neither synced nor written together with the data. So
-// before each insert the journal notes its token and, per table, the highest block number (the
-// engine numbers its parts upwards, and there is one writer): after a crash or an error, a part
-// with a higher number is this insert's, and a table without one lacks it. ChdbStore then completes
-// the insert table by table.
+// One insert fills several tables (spans and those derived from it), each in a commit of its own,
+// and the engine's memory of deduplication tokens is neither synced nor written together with the
+// data, so it is not used. Instead, before each insert the journal notes its token and, per table,
+// the highest block number (the engine numbers its parts upwards, and there is one writer): after a
+// crash or an error, a part with a higher number is this insert's, and a table without one lacks
+// it. ChdbStore then completes the insert table by table.
 //
 // The file is replaced as a whole (write, sync, rename, sync of the folder); a file that does not
 // check is an error, because guessing could lose or double spans. Not thread-safe. Cost: 4 syncs.

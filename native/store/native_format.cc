@@ -10,15 +10,23 @@ namespace {
 constexpr uint64_t kKeysVersion = 1;
 constexpr uint64_t kHasAdditionalKeys = 1 << 9;
 constexpr uint64_t kUpdatesDictionary = 1 << 10;
+constexpr size_t kPiece = 1 << 20;
 
 }  // namespace
 
-NativeWriter::NativeWriter(size_t columns, const std::vector<uint32_t>& order) : order_(&order) {
+NativeWriter::NativeWriter(size_t columns, const std::vector<uint32_t>& order, const RowSink& sink)
+    : order_(&order), sink_(&sink) {
   append_varint(columns);
   append_varint(order.size());
 }
 
+void NativeWriter::finish() {
+  (*sink_)(out_);
+  out_.clear();
+}
+
 void NativeWriter::head(std::string_view name, std::string_view type) {
+  if (out_.size() >= kPiece) finish();
   append_string(name);
   append_string(type);
 }
@@ -44,38 +52,66 @@ void NativeWriter::append_id(TraceId id) {
 
 void NativeWriter::ids(std::string_view name, const std::vector<TraceId>& values) {
   head(name, "FixedString(16)");
-  out_.reserve(out_.size() + order_->size() * 16);
-  for (const uint32_t row : *order_) append_id(values[row]);
+  char* out = grow(order_->size() * sizeof(TraceId));
+  for (const uint32_t row : *order_) {
+    trace_id_to_bytes(values[row], out);
+    out += sizeof(TraceId);
+  }
+}
+
+void NativeWriter::ids_in_order(std::string_view name, const std::vector<TraceId>& values) {
+  head(name, "FixedString(16)");
+  for (const TraceId& id : values) append_id(id);
 }
 
 void NativeWriter::strings(std::string_view name, const StringColumn& values) {
   head(name, "String");
-  out_.reserve(out_.size() + values.bytes());
+  if (values.empty()) {  // as often as not nobody set it
+    grow(order_->size());
+    return;
+  }
   for (const uint32_t row : *order_) append_string(values.at(row));
 }
 
 template <typename Index>
-void NativeWriter::append_indexes(const DictionaryColumn& values) {
-  for (const uint32_t row : *order_) append_integer(static_cast<Index>(values.code(row)));
+void NativeWriter::append_indexes(const DictionaryColumn& values,
+                                  const std::vector<uint32_t>* order) {
+  const size_t rows = order == nullptr ? values.size() : order->size();
+  char* out = grow(rows * sizeof(Index));
+  for (size_t i = 0; i < rows; ++i) {
+    const auto index = static_cast<Index>(values.code(order == nullptr ? i : (*order)[i]));
+    std::memcpy(out, &index, sizeof index);
+    out += sizeof index;
+  }
 }
 
-void NativeWriter::dictionary(std::string_view name, const DictionaryColumn& values) {
-  head(name, "LowCardinality(String)");
+void NativeWriter::append_all_indexes(const DictionaryColumn& values,
+                                      const std::vector<uint32_t>* order) {
   const size_t keys = values.values().size();
   const uint64_t width = keys <= 0x100 ? 0 : keys <= 0x10000 ? 1 : 2;
   append_integer(kKeysVersion);
   append_integer(kHasAdditionalKeys | kUpdatesDictionary | width);
   append_integer(static_cast<uint64_t>(keys));
   for (const auto& key : values.values()) append_string(key);
-  append_integer(static_cast<uint64_t>(order_->size()));
+  append_integer(static_cast<uint64_t>(order == nullptr ? values.size() : order->size()));
   switch (width) {
     case 0:
-      return append_indexes<uint8_t>(values);
+      return append_indexes<uint8_t>(values, order);
     case 1:
-      return append_indexes<uint16_t>(values);
+      return append_indexes<uint16_t>(values, order);
     default:
-      return append_indexes<uint32_t>(values);
+      return append_indexes<uint32_t>(values, order);
   }
+}
+
+void NativeWriter::dictionary(std::string_view name, const DictionaryColumn& values) {
+  head(name, "LowCardinality(String)");
+  append_all_indexes(values, order_);
+}
+
+void NativeWriter::dictionary_in_order(std::string_view name, const DictionaryColumn& values) {
+  head(name, "LowCardinality(String)");
+  append_all_indexes(values, nullptr);
 }
 
 void NativeWriter::append_array_ends(const std::vector<uint64_t>& ends) {

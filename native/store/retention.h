@@ -1,8 +1,9 @@
 // Deletes old spans: by age and by size, in whole days of receipt.
 //
-// Every table of spans and of their views is partitioned by that day, so a deletion is a drop of
-// files and costs nothing. By size the oldest days go first and the current one never does: when it
-// alone is too large, that is said in the log. Resources and statements stay; they are few.
+// Every table of spans and of what is derived from them is partitioned by that day, so a deletion
+// is a drop of files and costs nothing. By size the oldest days go first and the current one never
+// does: when it alone is too large, that is said in the log. Resources and statements stay; they
+// are few.
 //
 // Retention runs enforce() at once and then every minute in a thread of its own. Threading: all
 // members from any thread; the store must outlive the object.

@@ -25,7 +25,7 @@ class Store {
 
   // Inserts all rows of the block. `token` identifies it: inserting the last token again, or one
   // whose insert failed, in this process or a later one, adds only what is missing (in spans and in
-  // every derived view alike), so a replay after a crash is exact. After kExhausted nothing of the
+  // every derived table alike), so a replay after a crash is exact. After kExhausted nothing of the
   // block is stored; it may come again in smaller ones.
   virtual Status insert(const SpanBlock& block, std::string_view token) = 0;
 
