@@ -66,7 +66,8 @@ def hook_errors() -> list[str]:
                 names = [alias.name for alias in node.names]
             for name in names:
                 parts = name.split(".")
-                if parts[:2] == ["nuages", "hooks"] and len(parts) > 2 and parts[2] not in HOOK_SUPPORT:
+                own = len(parts) > 2 and parts[2].startswith(f"{path.stem}_")  # a part of the same hook
+                if parts[:2] == ["nuages", "hooks"] and len(parts) > 2 and parts[2] not in HOOK_SUPPORT and not own:
                     errors.append(
                         f"{path.relative_to(ROOT)}:{node.lineno}: a hook may not import another hook ({name})"
                     )

@@ -122,7 +122,9 @@ PyMethodDef functions[] = {
      "begin_redis(client, words or None for a pipeline): an open call or None."},
     {"end_redis", end_redis, METH_VARARGS, "end_redis(open, exception)"},
     {"start_task_span", start_task_span, METH_VARARGS,
-     "start_task_span(name, relation, producer, attributes): relation is link, child or local."},
+     "start_task_span(name, relation, producer, attributes, start_ns=0): relation is link, child "
+     "or "
+     "local."},
     {"begin_request", begin_request_span, METH_O,
      "Starts a request's span; None when one is open."},
     {"annotate_queries", note_queries, METH_O, "Writes query counts and N+1 findings on a span."},

@@ -16,8 +16,9 @@ PyObject* start_task_span(PyObject* module, PyObject* arguments) {
   auto& hooks = static_cast<Hooks&>(*state->hooks);
   PyObject *name = nullptr, *producer = nullptr, *attributes = nullptr;
   const char* relation_text = nullptr;
-  if (!PyArg_ParseTuple(arguments, "UsOO!", &name, &relation_text, &producer, &PyDict_Type,
-                        &attributes)) {
+  unsigned long long start_ns = 0;
+  if (!PyArg_ParseTuple(arguments, "UsOO!|K", &name, &relation_text, &producer, &PyDict_Type,
+                        &attributes, &start_ns)) {
     return nullptr;
   }
   TracerObject* tracer = hook_tracer(*state, hooks.n_celery.get());
@@ -30,6 +31,7 @@ PyObject* start_task_span(PyObject* module, PyObject* arguments) {
   spec.name_object = name;
   spec.kind = wire::SpanKind::kConsumer;
   spec.attributes_object = attributes;
+  spec.start_ns = start_ns;  // 0: now
   trace::SpanContext context;
   const bool known = read_span_context(*state, producer, context) && context.valid();
   const trace::AttributeView link_attributes[] = {{"nuages.link", trace::text_value("celery")}};

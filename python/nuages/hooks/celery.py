@@ -1,8 +1,8 @@
-"""Celery: a PRODUCER span per message sent, a CONSUMER span per task run.
+"""Celery: a PRODUCER span per message sent, a CONSUMER span per task run (celery_task.py).
 
 Producer: `Task.apply_async` and `Celery.send_task` (the first calls the second: one span). The context goes into a copy of the message
-headers; the span is current only while publishing. Consumer: Celery's own `task_prerun` / `task_postrun` signals, which it sends around every
-execution in every pool and in eager mode, `postrun` from a `finally`; they work for tasks and workers that existed before the hook.
+headers, with the time of sending; the span is current only while publishing. What beat sends names its schedule. Commands to workers
+(`revoke`, ...) are a span in the trace that gives them.
 
 `NUAGES_CELERY_RELATION=link` (default): the task is a new trace that links to its producer and follows its sampling decision; `child`: the
 producer is its parent. A task run in place without a message is part of the trace that runs it. Each retry links to the first attempt
@@ -11,23 +11,22 @@ besides, whose context travels in a message header of its own.
 
 from __future__ import annotations
 
-import threading
+import contextvars
+import time
+from datetime import datetime
 from typing import Any, Optional
 
 from opentelemetry import context as context_api
 from opentelemetry import propagate, trace
-from opentelemetry.trace import SpanKind, Status, StatusCode
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from opentelemetry.trace import SpanKind
 
-from nuages import _native, settings
-from nuages.hooks import support
-
-FIRST_ATTEMPT = "nuages_first_attempt"
+from nuages.hooks import celery_task, support
 
 _patches = support.Patches()
-_traceparent = TraceContextTextMapPropagator()
 _connected: list[tuple[Any, Any]] = []
-_open: dict[tuple[int, str], tuple[Any, Any]] = {}
+_schedule: contextvars.ContextVar[Optional[str]] = contextvars.ContextVar("nuages_celery_schedule", default=None)
+# Options of a message that are shown as they are given, by the official instrumentation's names; the position is send_task's.
+_OPTIONS = (("countdown", 4), ("eta", 5), ("expires", 11))
 
 
 def available() -> bool:
@@ -37,34 +36,62 @@ def available() -> bool:
 def install() -> None:
     from celery import signals
     from celery.app.base import Celery
+    from celery.app.control import Control
     from celery.app.task import Task
 
     _patches.replace(Task, "apply_async", "around", (_before_apply, _after_publish))
     _patches.replace(Celery, "send_task", "around", (_before_send, _after_publish))
+    _patches.replace(Control, "broadcast", "around", (_before_broadcast, _after_broadcast))
     for signal, receiver in (
-        (signals.task_prerun, _prerun),
-        (signals.task_postrun, _postrun),
-        (signals.task_failure, _failure),
-        (signals.task_retry, _retry),
+        (signals.task_prerun, celery_task.prerun),
+        (signals.task_postrun, celery_task.postrun),
+        (signals.task_failure, celery_task.failure),
+        (signals.task_retry, celery_task.retry),
+        (signals.task_revoked, celery_task.revoked),
+        (signals.task_unknown, celery_task.unknown),
     ):
         signal.connect(receiver, weak=False)
         _connected.append((signal, receiver))
+    _parts.install()
 
 
 def uninstall() -> None:
+    _parts.uninstall()
     _patches.undo()
     while _connected:
         signal, receiver = _connected.pop()
         signal.disconnect(receiver)
 
 
-# ---- producer ----
+def _install_worker() -> None:
+    from celery.worker.request import Request
+
+    _patches.replace(Request, "on_failure", "around", (celery_task.before_failure, _nothing))
+    _patches.replace(Request, "on_timeout", "around", (celery_task.before_timeout, _nothing))
+
+
+def _install_beat() -> None:
+    from celery.beat import Scheduler
+
+    _patches.replace(Scheduler, "apply_async", "around", (_before_entry, _after_entry))
+
+
+# Modules that only workers and beat import, later than the application's.
+_parts = support.Parts({"celery.worker.request": _install_worker, "celery.beat": _install_beat})
+
+
+def _nothing(state: Any, result: Any, error: Optional[BaseException]) -> None:
+    return None
+
+
+# ---- producer
 
 
 def _before_apply(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     task = args[0]
+    shown = {name: kwargs.get(name) for name, _ in _OPTIONS}
     return _start_publish(
-        task.app, task.name, _argument(args, kwargs, 3, "task_id"), kwargs, getattr(task, "queue", None)
+        task.app, task.name, _argument(args, kwargs, 3, "task_id"), kwargs, getattr(task, "queue", None), shown
     )
 
 
@@ -77,25 +104,19 @@ def _before_send(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         current = trace.get_current_span().get_span_context()
         if f"{current.span_id:016x}" in headers["traceparent"]:
             return None  # apply_async is around this call
-    return _start_publish(args[0], name, _argument(args, kwargs, 6, "task_id"), kwargs, None)
+    shown = {option: _argument(args, kwargs, index, option) for option, index in _OPTIONS}
+    return _start_publish(args[0], name, _argument(args, kwargs, 6, "task_id"), kwargs, None, shown)
 
 
 def _argument(args: tuple[Any, ...], kwargs: dict[str, Any], index: int, name: str) -> Any:
     return args[index] if len(args) > index else kwargs.get(name)
 
 
-def _broker(app: Any) -> str:
-    """messaging.system: the broker, from the URL's scheme; the URL itself holds a password and goes nowhere."""
-    try:
-        scheme = str(app.conf.broker_write_url or app.conf.broker_url or "amqp").partition(":")[0].partition("+")[0]
-    except Exception:
-        return "celery"
-    return {"amqp": "rabbitmq", "pyamqp": "rabbitmq", "rediss": "redis", "sentinel": "redis"}.get(scheme, scheme)
-
-
-def _start_publish(app: Any, name: str, task_id: Optional[str], kwargs: dict[str, Any], queue: Any) -> Any:
+def _start_publish(
+    app: Any, name: str, task_id: Optional[str], kwargs: dict[str, Any], queue: Any, shown: dict[str, Any]
+) -> Any:
     attributes: dict[str, Any] = {
-        "messaging.system": _broker(app),
+        "messaging.system": celery_task.broker(app),
         "messaging.operation": "publish",
         "celery.task_name": name,
         "messaging.destination": str(
@@ -104,6 +125,14 @@ def _start_publish(app: Any, name: str, task_id: Optional[str], kwargs: dict[str
     }
     if task_id:
         attributes["messaging.message.id"] = str(task_id)
+    for option, value in shown.items():
+        if isinstance(value, (int, float)):
+            attributes[f"celery.{option}"] = value
+        elif isinstance(value, (str, datetime)):
+            attributes[f"celery.{option}"] = value if isinstance(value, str) else value.isoformat()
+    schedule = _schedule.get()
+    if schedule is not None:
+        attributes["celery.schedule"] = schedule
     tracer = trace.get_tracer("nuages.celery")
     span = tracer.start_span(
         f"celery.apply_async: {name.rpartition('.')[2]}", kind=SpanKind.PRODUCER, attributes=attributes
@@ -111,10 +140,16 @@ def _start_publish(app: Any, name: str, task_id: Optional[str], kwargs: dict[str
     current = trace.set_span_in_context(span)
     headers = dict(kwargs.get("headers") or {})
     propagate.inject(headers, current)
-    attempt = _current(str(task_id)) if task_id else None  # a retry keeps the id of the task that asks for it
-    if attempt is not None and attempt.is_recording() and FIRST_ATTEMPT not in headers:
+    if headers:
+        headers[celery_task.SENT] = f"{time.time():.6f}"
+    attempt = (
+        celery_task.current(str(task_id)) if task_id else None
+    )  # a retry keeps the id of the task that asks for it
+    if attempt is not None and attempt.is_recording() and celery_task.FIRST_ATTEMPT not in headers:
         context = attempt.get_span_context()
-        headers[FIRST_ATTEMPT] = f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
+        headers[celery_task.FIRST_ATTEMPT] = (
+            f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
+        )
     if headers:
         kwargs["headers"] = headers
     return span, context_api.attach(current)
@@ -124,7 +159,7 @@ def _after_publish(state: Any, result: Any, error: Optional[BaseException]) -> N
     span, token = state
     context_api.detach(token)
     if error is not None:
-        _record(span, error)
+        celery_task.record(span, error)
     elif span.is_recording():
         task_id = getattr(result, "id", None)
         if task_id:
@@ -132,113 +167,32 @@ def _after_publish(state: Any, result: Any, error: Optional[BaseException]) -> N
     span.end()
 
 
-def _record(span: Any, error: BaseException) -> None:
-    span.record_exception(error, escaped=True)
-    span.set_status(Status(StatusCode.ERROR, f"{type(error).__name__}: {error}"))
+# ---- commands to workers, beat
 
 
-# ---- consumer ----
-
-
-def _prerun(task_id: str = "", task: Any = None, **_: Any) -> None:
-    try:
-        request = task.request
-        carrier = _carrier(request)
-        producer = (
-            trace.get_current_span(propagate.extract(carrier, context_api.Context())).get_span_context()
-            if carrier
-            else None
-        )
-        if producer is not None and not producer.is_valid:
-            producer = None
-        relation = (
-            "local"
-            if producer is None and trace.get_current_span().get_span_context().is_valid
-            else settings.get("celery_relation")
-        )
-        span = _native.start_task_span(task.name, relation, producer, _attributes(task, task_id, request))
-        if span is None:
-            return
-        first = _first_attempt(request)
-        if first is not None:
-            span.add_link(first, {"nuages.link": "celery.first_attempt"})
-        _open[threading.get_ident(), task_id] = span, context_api.attach(trace.set_span_in_context(span))
-    except Exception:
-        support.failed("starting a task's span")
-
-
-def _carrier(request: Any) -> dict[str, str]:
-    """The propagation headers, which Celery puts beside its own on the request, and (some versions) into request.headers."""
-    own = getattr(request, "headers", None)
-    carrier = {key: value for key, value in own.items() if isinstance(value, str)} if isinstance(own, dict) else {}
-    for field in propagate.get_global_textmap().fields:
-        value = getattr(request, field, None)
-        if isinstance(value, str):
-            carrier[field] = value
-    return carrier
-
-
-def _first_attempt(request: Any) -> Optional[Any]:
-    header = getattr(request, FIRST_ATTEMPT, None) or (getattr(request, "headers", None) or {}).get(FIRST_ATTEMPT)
-    if not isinstance(header, str):
+def _before_broadcast(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    if not trace.get_current_span().is_recording():
         return None
-    context = _traceparent.extract({"traceparent": header}, context_api.Context())
-    span_context = trace.get_current_span(context).get_span_context()
-    return span_context if span_context.is_valid else None
+    command = str(_argument(args, kwargs, 1, "command"))
+    attributes: dict[str, Any] = {"messaging.system": celery_task.broker(args[0].app), "celery.control": command}
+    arguments = _argument(args, kwargs, 2, "arguments")
+    task_id = arguments.get("task_id") if isinstance(arguments, dict) else None
+    if isinstance(task_id, str):
+        attributes["messaging.message.id"] = task_id
+    span = trace.get_tracer("nuages.celery").start_span(
+        f"celery.control: {command}", kind=SpanKind.PRODUCER, attributes=attributes
+    )
+    return support.OpenSpan(span)
 
 
-def _attributes(task: Any, task_id: str, request: Any) -> dict[str, Any]:
-    attributes: dict[str, Any] = {
-        "messaging.system": _broker(task.app),
-        "messaging.operation": "process",
-        "celery.task_name": task.name,
-        "messaging.message.id": task_id,
-        "celery.retries": int(getattr(request, "retries", 0) or 0),
-    }
-    delivery = getattr(request, "delivery_info", None)
-    if isinstance(delivery, dict):
-        destination = delivery.get("routing_key") or delivery.get("exchange")
-        if destination:
-            attributes["messaging.destination"] = str(destination)
-        if delivery.get("is_eager"):
-            attributes["celery.eager"] = True
-    hostname = getattr(request, "hostname", None)
-    if hostname:
-        attributes["celery.worker"] = str(hostname)
-    return attributes
+def _after_broadcast(state: Any, result: Any, error: Optional[BaseException]) -> None:
+    support.close_span(state, error)
 
 
-def _postrun(task_id: str = "", state: Any = None, **_: Any) -> None:
-    opened = _open.pop((threading.get_ident(), task_id), None)
-    if opened is None:
-        return
-    span, token = opened
-    try:
-        if state:
-            span.set_attribute("celery.state", str(state))
-        _native.annotate_queries(span)
-    except Exception:
-        support.failed("ending a task's span")
-    finally:
-        context_api.detach(token)
-        span.end()
+def _before_entry(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    entry = _argument(args, kwargs, 1, "entry")
+    return (_schedule.set(str(getattr(entry, "name", entry))),)
 
 
-def _current(task_id: str) -> Any:
-    opened = _open.get((threading.get_ident(), task_id))
-    return opened[0] if opened is not None else None
-
-
-def _failure(task_id: str = "", exception: Any = None, **_: Any) -> None:
-    span = _current(task_id)
-    if span is not None and isinstance(exception, BaseException):
-        _record(span, exception)
-
-
-def _retry(request: Any = None, reason: Any = None, **_: Any) -> None:
-    span = _current(getattr(request, "id", ""))
-    if span is not None:
-        span.add_event(
-            "celery.retry",
-            {"celery.retry.reason": str(reason), "celery.retries": int(getattr(request, "retries", 0) or 0)},
-        )
+def _after_entry(state: Any, result: Any, error: Optional[BaseException]) -> None:
+    _schedule.reset(state[0])

@@ -11,7 +11,7 @@ import re
 import sys
 import sysconfig
 from collections.abc import Iterator, Mapping
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import Any, Callable, Optional
 
 from opentelemetry import context as context_api
@@ -93,6 +93,38 @@ class Patches:
             else:
                 setattr(owner, name, original)
         self._done.clear()
+
+
+class Parts:
+    """Parts of one hook that go in when their modules appear, which may be long after the hook itself."""
+
+    def __init__(self, parts: dict[str, Callable[[], None]]) -> None:
+        self._parts = parts
+        self._watched: set[str] = set()
+        self._wanted = False
+
+    def install(self) -> None:
+        self._wanted = True
+        for name in self._parts:
+            if loaded(name):
+                self._put(name)
+            elif name not in self._watched:
+                self._watched.add(name)
+                _import.finder().watch(name, functools.partial(self._appeared, name))
+
+    def uninstall(self) -> None:
+        self._wanted = False
+
+    def _appeared(self, name: str, module: ModuleType) -> None:
+        self._watched.discard(name)
+        if self._wanted:
+            self._put(name)
+
+    def _put(self, name: str) -> None:
+        try:
+            self._parts[name]()
+        except Exception:
+            failed(f"hooking {name}")
 
 
 _ABSENT = object()

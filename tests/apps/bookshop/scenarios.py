@@ -883,3 +883,65 @@ def propagation(headers, propagator=""):
     finally:
         propagate.set_global_textmap(usual)
     return [seen, dict(baggage.get_all()), dict(context.get_current())]
+
+
+def send(steps):
+    """Sends tasks in a span of the test; each step is (task, arguments, options) and gives its id."""
+    import catalog.tasks
+    from opentelemetry import trace
+
+    with trace.get_tracer("test").start_as_current_span("outer"):
+        return [
+            getattr(catalog.tasks, name).apply_async(tuple(arguments), **options).id
+            for name, arguments, options in steps
+        ]
+
+
+def canvas(kind):
+    from catalog.tasks import add, total
+    from celery import chain, chord, group
+    from opentelemetry import trace
+
+    made = {
+        "chain": lambda: chain(add.s(1, 2), add.s(3), add.s(4)),
+        "group": lambda: group(add.s(1, 2), add.s(3, 4)),
+        "chord": lambda: chord([add.s(1, 2), add.s(3, 4)], total.s()),
+    }[kind]()
+    with trace.get_tracer("test").start_as_current_span("outer"):
+        result = made.apply_async()
+        current = trace.get_current_span().name
+    return {"value": result.get(timeout=60), "current": current}
+
+
+def revoke(task_id):
+    from bookshop.celery import app
+    from opentelemetry import trace
+
+    with trace.get_tracer("test").start_as_current_span("outer"):
+        return len(app.control.revoke(task_id, reply=True, timeout=20, limit=1))
+
+
+def finished(task_id):
+    """Waits for a task; its state and what it gave or raised."""
+    from celery.result import AsyncResult
+
+    result = AsyncResult(task_id)
+    result.get(timeout=60, propagate=False)
+    return [result.state, repr(result.result)]
+
+
+def send_unknown(task):
+    from bookshop.celery import app
+
+    return app.send_task(task).id
+
+
+def send_to_nobody():
+    from catalog.tasks import add
+    from opentelemetry import trace
+
+    with trace.get_tracer("test").start_as_current_span("outer"):
+        try:
+            add.apply_async((1, 2), retry=False)
+        except Exception as error:
+            return type(error).__name__

@@ -57,6 +57,9 @@ REST_FRAMEWORK = {
 LOGGING = {"version": 1, "disable_existing_loggers": False, "loggers": {"django": {"level": "CRITICAL"}}}
 
 CELERY_BROKER_URL = os.environ.get("BOOKSHOP_BROKER", "memory://")
+CELERY_RESULT_BACKEND = os.environ.get("BOOKSHOP_RESULTS") or None
+CELERY_WORKER_LOST_WAIT = 1.0
+CELERY_BEAT_SCHEDULE = {"restock every second": {"task": "catalog.tasks.add", "schedule": 1.0, "args": (1, 1)}}
 CELERY_TASK_ALWAYS_EAGER = os.environ.get("BOOKSHOP_EAGER", "") == "1"
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 if "BOOKSHOP_BROKER_FOLDER" in os.environ:

@@ -1,6 +1,9 @@
 import os
+import sys
+import time
 
-from celery import shared_task
+from celery import chain, shared_task
+from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 
 from .models import Book
 
@@ -33,3 +36,45 @@ def stubborn(self):
     if self.request.retries < 3:
         raise self.retry(countdown=0)
     return "ok"
+
+
+@shared_task
+def add(x, y):
+    return x + y
+
+
+@shared_task
+def total(values):
+    return sum(values)
+
+
+@shared_task
+def patient():
+    """Meets its soft time limit."""
+    try:
+        time.sleep(60)
+    except SoftTimeLimitExceeded:
+        return "softly stopped"
+
+
+@shared_task
+def endless():
+    """Meets its hard time limit."""
+    time.sleep(60)
+
+
+@shared_task
+def leave(how):
+    if how == "os._exit":
+        os._exit(3)
+    if how == "SystemExit":
+        sys.exit(4)
+    if how == "BaseException":
+        raise BaseException("not an Exception")
+    raise {"Ignore": Ignore, "Reject": Reject}[how]("on purpose")
+
+
+@shared_task
+def fan_out():
+    chain(add.s(1, 2), add.s(3)).delay()
+    return "sent"
