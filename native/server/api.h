@@ -28,6 +28,8 @@ struct ServerStatus {
   uint64_t received_spans = 0;
   uint64_t rejected_spans = 0;
   uint64_t repeated_spans = 0;
+  uint64_t dropped_log_records = 0;  // taken and kept by nothing
+  uint64_t dropped_data_points = 0;
   uint64_t inserted_spans = 0;
   uint64_t waiting_blocks = 0;
   uint64_t split_blocks = 0;

@@ -1,26 +1,27 @@
-// The gRPC methods of the server: TraceService/Export, the health check, and clear refusals for the
-// other OTLP signals and for names it does not know.
+// The gRPC methods of the server: Export of the three OTLP services and the health check; names it
+// does not know get a clear refusal.
 //
 // handle() decompresses and validates on the calling (network) thread; the reply comes when the
 // request is on the disk. Thread-safe.
+// Source: opentelemetry-proto collector/*; grpc/health/v1/health.proto.
 #pragma once
 
 #include "server/grpc_session.h"
-#include "store/ingest.h"
+#include "server/intake.h"
 
 namespace nuages::server {
 
 class GrpcService {
  public:
-  GrpcService(store::Ingest& ingest, size_t max_message_bytes)
-      : ingest_(ingest), max_message_bytes_(max_message_bytes) {}
+  GrpcService(Intake& intake, size_t max_message_bytes)
+      : intake_(intake), max_message_bytes_(max_message_bytes) {}
 
   void handle(GrpcCall call, const GrpcOptions::Done& done);
 
  private:
   Result<std::string> body_of(GrpcCall& call) const;
 
-  store::Ingest& ingest_;
+  Intake& intake_;
   const size_t max_message_bytes_;
 };
 

@@ -391,7 +391,7 @@ void GrpcSession::reply(int32_t id, GrpcReply reply) {
   stream->reply = std::move(reply);
   std::vector<nghttp2_nv> headers = {header(":status", "200"),
                                      header("content-type", "application/grpc"),
-                                     header("grpc-accept-encoding", "identity,gzip,deflate")};
+                                     header("grpc-accept-encoding", "identity,gzip,deflate,zstd")};
   if (stream->reply.status != GrpcStatus::kOk) {
     const Trailers trailers(stream->reply);
     trailers.add_to(headers);

@@ -10,7 +10,7 @@
 #include <tuple>
 #include <utility>
 
-#include "server/gunzip.h"
+#include "server/decompress.h"
 #include "server/host_guard.h"
 #include "wire/protobuf_reader.h"
 
@@ -204,12 +204,12 @@ void HttpSession::on_request() {
   }
   const std::string encoding = lower(request->headers["content-encoding"]);
   if (!encoding.empty() && encoding != "identity") {
-    if (encoding != "gzip" && encoding != "deflate") {
-      return refuse(415, "content-encoding \"" + encoding + "\" is not supported; use gzip");
+    const auto kind = compression_named(encoding);
+    if (!kind) {
+      return refuse(415, "content-encoding \"" + encoding +
+                             "\" is not supported; use gzip, deflate, zstd or none");
     }
-    Result<std::string> body =
-        decompress(request->body, encoding == "gzip" ? Compression::kGzip : Compression::kZlib,
-                   options_->max_body_bytes);
+    Result<std::string> body = decompress(request->body, *kind, options_->max_body_bytes);
     if (!body.ok()) {
       return refuse(body.error().code == ErrorCode::kExhausted ? 413 : 400, body.error().message);
     }
@@ -234,7 +234,8 @@ void HttpSession::on_request() {
 void HttpSession::refuse(int status, const std::string& message) {
   receiving_ = false;
   // What is left of the request would be read as the next one, so the connection ends here.
-  send(options_->service->error(status, message), false);
+  const auto type = parser_->get()[http::field::content_type];
+  send(options_->service->error(status, message, view(type)), false);
 }
 
 void HttpSession::send(Response response, bool keep_alive) {

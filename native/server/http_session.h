@@ -2,8 +2,8 @@
 //
 // The session reads, bounds and decompresses a request, gives it to the service and writes the
 // answer when it comes, from any thread. What the protocol refuses by itself (header too large,
-// body too large, unknown content-encoding, damaged gzip, foreign Host) is also worded by the
-// service, so that OTLP clients get protobuf and browsers get JSON.
+// body too large, unknown content-encoding, damaged data, foreign Host) is also worded by the
+// service, so that OTLP clients get the format they sent and browsers get JSON.
 //
 // Slow peers: a request's head within the timeout, its body and the answer within four of them, 75
 // s between requests; two seconds for what is not whole when a stop begins: nothing of it was
@@ -36,8 +36,9 @@ class HttpService {
   virtual ~HttpService() = default;
   // Called on a network thread: must not block. `done` may be called from any thread, once.
   virtual void handle(Request request, Done done) = 0;
-  // An error in the service's own format.
-  virtual Response error(int status, const std::string& message) const = 0;
+  // An error in the service's own format; `request_type` is the request's content-type, if it came.
+  virtual Response error(int status, const std::string& message,
+                         std::string_view request_type) const = 0;
 };
 
 struct HttpOptions {

@@ -1,24 +1,28 @@
-// OTLP over HTTP: POST /v1/traces with protobuf, as port 4318 serves it.
+// OTLP over HTTP: POST /v1/traces, /v1/logs and /v1/metrics with protobuf or JSON, as port 4318
+// serves it.
 //
-// Errors are google.rpc.Status in protobuf with the HTTP status that the OTLP specification maps
-// them to; retryable ones carry Retry-After. Metrics, logs and OTLP/JSON are refused with a message
-// that names the exporter setting to change. Thread-safe.
+// The answer has the request's format. Errors are google.rpc.Status with the HTTP status that the
+// OTLP specification maps them to; retryable ones carry Retry-After. JSON becomes protobuf here, so
+// the same spans are the same bytes behind, repeats included. Thread-safe.
 #pragma once
 
 #include "server/http_session.h"
-#include "store/ingest.h"
+#include "server/intake.h"
 
 namespace nuages::server {
 
 class OtlpHttp final : public HttpService {
  public:
-  explicit OtlpHttp(store::Ingest& ingest) : ingest_(ingest) {}
+  OtlpHttp(Intake& intake, size_t max_body_bytes)
+      : intake_(intake), max_body_bytes_(max_body_bytes) {}
 
   void handle(Request request, Done done) override;
-  Response error(int status, const std::string& message) const override;
+  Response error(int status, const std::string& message,
+                 std::string_view request_type) const override;
 
  private:
-  store::Ingest& ingest_;
+  Intake& intake_;
+  const size_t max_body_bytes_;
 };
 
 }  // namespace nuages::server

@@ -2,6 +2,8 @@
 
 #include <cstdint>
 
+#include "query/json_writer.h"
+
 namespace nuages::server {
 namespace {
 
@@ -74,6 +76,28 @@ std::string export_response(const store::Accepted& accepted) {
   if (!accepted.message.empty()) put_bytes(partial, 2, accepted.message);
   put_bytes(out, 1, partial);
   return out;
+}
+
+std::string export_response_json(const store::Accepted& accepted, wire::Signal signal) {
+  query::JsonWriter json;
+  json.begin_object();
+  if (accepted.rejected != 0 || !accepted.message.empty()) {
+    constexpr std::string_view kCounts[] = {"rejectedSpans", "rejectedLogRecords",
+                                            "rejectedDataPoints"};
+    json.key("partialSuccess").begin_object();
+    // 64-bit integers are strings in protobuf's JSON.
+    json.field(kCounts[static_cast<size_t>(signal)],
+               std::string_view(std::to_string(accepted.rejected)));
+    json.field("errorMessage", std::string_view(accepted.message)).end_object();
+  }
+  json.end_object();
+  return json.take();
+}
+
+std::string rpc_status_json(GrpcStatus code, std::string_view message) {
+  query::JsonWriter json;
+  json.begin_object().field("code", static_cast<int>(code)).field("message", message).end_object();
+  return json.take();
 }
 
 std::string rpc_status(GrpcStatus code, std::string_view message, bool retry) {

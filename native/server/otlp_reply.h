@@ -11,6 +11,7 @@
 
 #include "base/result.h"
 #include "store/ingest.h"
+#include "wire/otlp_fields.h"
 
 namespace nuages::server {
 
@@ -31,10 +32,14 @@ GrpcStatus grpc_status(ErrorCode code);
 int http_status(ErrorCode code);
 bool retryable(ErrorCode code);
 
-// ExportTraceServiceResponse; empty bytes when nothing was rejected.
+// Export{Trace,Logs,Metrics}ServiceResponse: the same bytes for all; empty when nothing was
+// rejected.
 std::string export_response(const store::Accepted& accepted);
+// The same in OTLP/JSON, where the count's name tells the signal.
+std::string export_response_json(const store::Accepted& accepted, wire::Signal signal);
 // google.rpc.Status, with RetryInfo when `retry` is set.
 std::string rpc_status(GrpcStatus code, std::string_view message, bool retry);
+std::string rpc_status_json(GrpcStatus code, std::string_view message);
 
 // For the grpc-message and grpc-status-details-bin trailers.
 std::string percent_encode(std::string_view text);

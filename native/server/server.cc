@@ -106,8 +106,9 @@ Status Server::open_ingest() {
 }
 
 Status Server::listen(const std::function<void(const std::string&)>& announce) {
-  grpc_ = std::make_unique<GrpcService>(*ingest_, options_.max_body_bytes);
-  otlp_http_ = std::make_unique<OtlpHttp>(*ingest_);
+  intake_ = std::make_unique<Intake>(*ingest_);
+  grpc_ = std::make_unique<GrpcService>(*intake_, options_.max_body_bytes);
+  otlp_http_ = std::make_unique<OtlpHttp>(*intake_, options_.max_body_bytes);
   web_ = std::make_unique<Web>(kApiThreads);
   if (Status status = listen_http(); !status.ok()) return status;
   if (Status status = listen_grpc(); !status.ok()) return status;
@@ -197,6 +198,9 @@ ServerStatus Server::status() const {
   out.waiting_blocks = counters.waiting_blocks;
   out.split_blocks = counters.split_blocks;
   out.quarantined_blocks = counters.quarantined_blocks;
+  const IntakeCounters taken = intake_->counters();
+  out.dropped_log_records = taken.dropped[static_cast<size_t>(wire::Signal::kLogs)];
+  out.dropped_data_points = taken.dropped[static_cast<size_t>(wire::Signal::kMetrics)];
   const store::RetentionCounters kept = retention_->counters();
   out.store_bytes = kept.store_bytes;
   out.dropped_partitions = kept.dropped_partitions;

@@ -20,6 +20,7 @@
 
 #include "base/result.h"
 #include "server/grpc_service.h"
+#include "server/intake.h"
 #include "server/listener.h"
 #include "server/memory_budget.h"
 #include "server/options.h"
@@ -67,6 +68,7 @@ class Server {
   std::unique_ptr<store::Ingest> ingest_;
   std::unique_ptr<store::Retention> retention_;
   std::unique_ptr<Api> api_;
+  std::unique_ptr<Intake> intake_;
   std::unique_ptr<GrpcService> grpc_;
   std::unique_ptr<OtlpHttp> otlp_http_;
   std::unique_ptr<Web> web_;

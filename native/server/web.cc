@@ -5,8 +5,8 @@
 #include <string_view>
 #include <utility>
 
+#include "server/decompress.h"
 #include "server/embedded_ui.h"
-#include "server/gunzip.h"
 
 namespace nuages::server {
 namespace {
@@ -70,7 +70,7 @@ void Web::stop() {
   pool_.join();
 }
 
-Response Web::error(int status, const std::string& message) const {
+Response Web::error(int status, const std::string& message, std::string_view) const {
   Response response;
   response.status = status;
   response.body = std::string("{\"error\":{\"code\":\"") + error_code(status) +

@@ -26,7 +26,8 @@ class Web final : public HttpService {
   void stop();
 
   void handle(Request request, Done done) override;
-  Response error(int status, const std::string& message) const override;
+  Response error(int status, const std::string& message,
+                 std::string_view request_type = {}) const override;
 
  private:
   Response serve_file(const Request& request) const;

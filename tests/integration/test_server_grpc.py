@@ -115,14 +115,10 @@ def test_a_repeated_body_is_stored_once(shared_server: Server, channel: grpc.Cha
     assert shared_server.stored_spans("repeated") == 1
 
 
-def test_unknown_methods_and_other_signals(channel: grpc.Channel) -> None:
+def test_unknown_methods(channel: grpc.Channel) -> None:
     error = failure(lambda: raw_call(channel, "/some.Service/Method", b""))
     assert error.code() == grpc.StatusCode.UNIMPLEMENTED
     assert "/some.Service/Method" in error.details()
-    for signal in ("metrics.v1.MetricsService", "logs.v1.LogsService"):
-        error = failure(lambda s=signal: raw_call(channel, f"/opentelemetry.proto.collector.{s}/Export", b""))
-        assert error.code() == grpc.StatusCode.UNIMPLEMENTED
-        assert "traces only" in error.details()
 
 
 @pytest.mark.parametrize("body", [b"hello", b"\x0a\xff\xff\xff\xff\x0f", b"\x0b", b"{}", b"\x00"])
