@@ -53,6 +53,11 @@ if [ "$mode" = check ] && ! fresh pip-check requirements.txt requirements-check.
   .venv/bin/pip install -q --disable-pip-version-check -r requirements.txt -r requirements-check.txt || fail "pip could not install requirements-check.txt"
   done_ pip-check requirements.txt requirements-check.txt
 fi
+if [ "$mode" = check ] && ! fresh pip-official requirements-check-official.txt; then
+  say "pip install --no-deps -r requirements-check-official.txt"
+  .venv/bin/pip install -q --disable-pip-version-check --no-deps -r requirements-check-official.txt || fail "pip could not install requirements-check-official.txt"
+  done_ pip-official requirements-check-official.txt
+fi
 
 export PATH="$PWD/.venv/bin:$PATH"
 npm_ci() {

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <new>
+#include <utility>
 
+#include "base/clock.h"
 #include "python/args.h"
 #include "python/convert.h"
 #include "python/pipeline_object.h"
@@ -60,18 +62,52 @@ void provider_dealloc(PyObject* self) {
   Py_DECREF(type);
 }
 
-// set_sampler(None, parent_based, root, remote, remote_not, local, local_not) or
+constexpr const char* kLimiterName = "nuages.rate_limiter";
+using LimiterPointer = std::shared_ptr<trace::RateLimiter>;
+
+void delete_limiter(PyObject* capsule) {
+  delete static_cast<LimiterPointer*>(PyCapsule_GetPointer(capsule, kLimiterName));
+}
+
+// rate_limiter(per_second): a bucket for rate_limit_allows() and set_sampler().
+PyObject* py_rate_limiter(PyObject*, PyObject* argument) {
+  const double per_second = PyFloat_AsDouble(argument);
+  if (PyErr_Occurred()) return nullptr;
+  try {
+    auto* pointer = new LimiterPointer(std::make_shared<trace::RateLimiter>(per_second));
+    PyObject* capsule = PyCapsule_New(pointer, kLimiterName, delete_limiter);
+    if (!capsule) delete pointer;
+    return capsule;
+  } catch (const std::bad_alloc&) {
+    return PyErr_NoMemory();
+  }
+}
+
+PyObject* py_rate_limit_allows(PyObject*, PyObject* capsule) {
+  auto* pointer = static_cast<LimiterPointer*>(PyCapsule_GetPointer(capsule, kLimiterName));
+  return pointer ? PyBool_FromLong((*pointer)->allow(steady_now())) : nullptr;
+}
+
+// set_sampler(None, parent_based, root, remote, remote_not, local, local_not, limiter or None) or
 // set_sampler(object)
 PyObject* provider_set_sampler(PyObject* self, PyObject* args) {
   PyObject* sampler = nullptr;
+  PyObject* limiter = Py_None;
   int parent_based = 1;
   double rates[5] = {1, 1, 0, 1, 0};
-  if (!PyArg_ParseTuple(args, "O|pddddd:set_sampler", &sampler, &parent_based, &rates[0], &rates[1],
-                        &rates[2], &rates[3], &rates[4])) {
+  if (!PyArg_ParseTuple(args, "O|pdddddO:set_sampler", &sampler, &parent_based, &rates[0],
+                        &rates[1], &rates[2], &rates[3], &rates[4], &limiter)) {
     return nullptr;
+  }
+  LimiterPointer bucket;
+  if (limiter != Py_None) {
+    auto* pointer = static_cast<LimiterPointer*>(PyCapsule_GetPointer(limiter, kLimiterName));
+    if (!pointer) return nullptr;
+    bucket = *pointer;
   }
   ProviderData& data = *provider_of(self)->data;
   data.python_sampler = Ref::share(or_null(sampler));
+  data.sampler.limiter = std::move(bucket);
   data.sampler.parent_based = parent_based != 0;
   data.sampler.root = trace::RootSampler::ratio(rates[0]);
   data.sampler.remote_sampled = trace::RootSampler::ratio(rates[1]);
@@ -168,13 +204,18 @@ PyObject* provider_set_enabled(PyObject* self, PyObject* value) {
 
 PyMethodDef kProviderMethods[] = {
     {"set_sampler", provider_set_sampler, METH_VARARGS,
-     "(None, parent_based, five rates) for a native sampler, (sampler) for a Python one."},
+     "(None, parent_based, five rates, rate limiter or None) for a native sampler, (sampler) for a "
+     "Python one."},
     {"set_id_generator", provider_set_id_generator, METH_VARARGS, "(generator or None, random)"},
     {"set_limits", method(provider_set_limits), METH_FASTCALL, "Seven limits; None: unlimited."},
     {"set_resource", provider_set_resource, METH_O, "The SDK's Resource."},
     {"set_processors", method(provider_set_processors), METH_FASTCALL,
      "(on_start, on_ending, on_end, pipelines)"},
     {"set_enabled", provider_set_enabled, METH_O, "False: spans are no-ops."},
+    {}};
+PyMethodDef kLimiterFunctions[] = {
+    {"rate_limiter", py_rate_limiter, METH_O, "A bucket of so many tokens a second."},
+    {"rate_limit_allows", py_rate_limit_allows, METH_O, "Takes a token; False: there is none."},
     {}};
 PyType_Slot kProviderSlots[] = {{Py_tp_new, reinterpret_cast<void*>(provider_new)},
                                 {Py_tp_dealloc, reinterpret_cast<void*>(provider_dealloc)},
@@ -214,7 +255,8 @@ bool run_callbacks(ModuleState& state, const Ref& callbacks, PyObject* span,
 int add_provider_types(PyObject* module, ModuleState& state) noexcept {
   state.provider_type =
       reinterpret_cast<PyTypeObject*>(PyType_FromModuleAndSpec(module, &kProviderSpec, nullptr));
-  return state.provider_type ? PyModule_AddType(module, state.provider_type) : -1;
+  if (!state.provider_type || PyModule_AddType(module, state.provider_type) < 0) return -1;
+  return PyModule_AddFunctions(module, kLimiterFunctions);
 }
 
 }  // namespace nuages::python

@@ -262,7 +262,7 @@ class Links {
 // The ratio by which a sampled root counts for others, so that the server can extrapolate.
 void add_ratio(const ProviderData& data, const SpanSpec& spec, const Parent& parent,
                trace::Span& span) {
-  if (data.python_sampler || spec.forced_decision >= 0) return;
+  if (data.python_sampler || data.sampler.limiter || spec.forced_decision >= 0) return;
   if (data.sampler.parent_based && parent.valid()) return;
   if (!data.sampler.parent_based && parent.local) return;
   const double rate = data.sampler.root.rate();

@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "base/clock.h"
+
 namespace nuages::trace {
 
 RootSampler::RootSampler(double rate) noexcept : rate_(rate >= 0 ? (rate > 1 ? 1 : rate) : 0) {
@@ -12,7 +14,10 @@ RootSampler::RootSampler(double rate) noexcept : rate_(rate >= 0 ? (rate > 1 ? 1
 }
 
 Decision Sampler::decide(const SpanContext* parent, TraceId id) const noexcept {
-  if (!parent_based || parent == nullptr || !parent->valid()) return root.decide(id);
+  if (!parent_based || parent == nullptr || !parent->valid()) {
+    if (limiter == nullptr) return root.decide(id);
+    return limiter->allow(steady_now()) ? Decision::kRecordAndSample : Decision::kDrop;
+  }
   if (parent->remote) return (parent->sampled() ? remote_sampled : remote_not_sampled).decide(id);
   return (parent->sampled() ? local_sampled : local_not_sampled).decide(id);
 }

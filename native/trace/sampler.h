@@ -1,11 +1,14 @@
 // Built-in samplers, bit-exact with opentelemetry-python so that mixed fleets agree on each trace.
 //
 // TraceIdRatioBased keeps a trace iff (trace id & 2^64-1) < round(rate * 2^64). ParentBased asks
-// one of five delegates. Pure values, any thread, no allocation; user samplers stay in Python.
+// one of five delegates. A rate limiter may stand in the place of the root sampler. Any thread, no
+// allocation; user samplers stay in Python.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 
+#include "trace/rate_limiter.h"
 #include "trace/span_context.h"
 
 namespace nuages::trace {
@@ -35,7 +38,8 @@ class RootSampler {
 
 struct Sampler {
   RootSampler root = RootSampler::always_on();
-  bool parent_based = true;  // false: `root` decides for every span
+  std::shared_ptr<RateLimiter> limiter;  // set: asked instead of `root`
+  bool parent_based = true;              // false: `root` decides for every span
   RootSampler remote_sampled = RootSampler::always_on();
   RootSampler remote_not_sampled = RootSampler::always_off();
   RootSampler local_sampled = RootSampler::always_on();

@@ -214,6 +214,16 @@ def is_loaded(name: str) -> bool:
     return not getattr(getattr(module, "__spec__", None), "_initializing", False)
 
 
+def served(name: str) -> ModuleType:
+    """The module that `import name` gives in this process: ours where we serve it, else the official one, else the one we would serve."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if not name.startswith(str(error.name)):
+            raise
+        return importlib.import_module({**EXPORTERS, **INSTRUMENTORS}[name])
+
+
 def official_module(name: str, alias: str) -> ModuleType:
     """Loads the official module behind a served name, under another name; ImportError when it is not installed."""
     if alias in sys.modules:

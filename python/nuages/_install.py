@@ -278,21 +278,33 @@ def ensure_provider() -> Any:
             return None
         if os.environ.get("OTEL_TRACES_EXPORTER", "").strip().lower() == "none":
             return None
-        from nuages.sdk.export import BatchSpanProcessor
-        from nuages.sdk.otlp_options import default_exporter
-        from nuages.sdk.trace import TracerProvider
-
-        provider = TracerProvider(resource=_own_resource())
-        provider.add_span_processor(BatchSpanProcessor(default_exporter()))
+        provider = make_provider()
         _own_provider = provider
         api._set_tracer_provider(provider, log=False)
         _forget_hook_tracers()
+        exporters = [processor.span_exporter for processor in provider._active_span_processor._span_processors]
         logger.info(
             "tracing to %s as %s",
-            provider._active_span_processor._list[0].span_exporter._url,
+            ", ".join(getattr(exporter, "_url", type(exporter).__name__) for exporter in exporters),
             provider.resource.attributes.get("service.name"),
         )
         return provider
+
+
+def make_provider() -> Any:
+    """A provider from the environment alone."""
+    from opentelemetry.sdk.trace.export import ConsoleSpanExporter
+
+    from nuages.sdk import environment
+    from nuages.sdk.export import BatchSpanProcessor, SimpleSpanProcessor
+    from nuages.sdk.trace import TracerProvider
+
+    provider = TracerProvider(resource=_own_resource(), id_generator=environment.id_generator())
+    for exporter in environment.exporters():
+        # what somebody reads on a terminal shall be there when it happens
+        processor = SimpleSpanProcessor if isinstance(exporter, ConsoleSpanExporter) else BatchSpanProcessor
+        provider.add_span_processor(processor(exporter))
+    return provider
 
 
 def _own_resource() -> Any:

@@ -89,7 +89,7 @@ def shutdown(providers: Sequence[Any], timeout: float) -> None:
             counters = processor.pipeline.counters()
             reason = f": {counters['last_error']}" if counters["last_error"] else ""
             logger.warning("not all spans could be exported before the process ended%s", reason)
-        _guarded(processor.span_exporter.shutdown)
+        _guarded(processor.end_exporter)
     _native_side.drain_logs()
 
 

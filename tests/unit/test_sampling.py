@@ -6,8 +6,10 @@ import random
 from typing import Any
 
 import pytest
+from nuages.sdk.sampling import RateLimitingSampler
 from nuages.sdk.trace import native_sampler
 from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.sdk.trace import sampling
 from opentelemetry.sdk.trace.id_generator import IdGenerator, RandomIdGenerator
 from opentelemetry.trace import SpanContext, TraceFlags, TraceState
@@ -130,3 +132,56 @@ def test_python_sampler_gets_everything_and_adds_attributes(make_traced: Any) ->
 def test_sampler_from_the_environment(make_traced: Any, monkeypatch: Any) -> None:
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_off")
     assert not make_traced().tracer.start_span("a").is_recording()
+
+
+def test_a_rate_limit_lets_a_seconds_worth_through_and_follows_the_parent(make_traced: Any) -> None:
+    traced = make_traced(sampler=sampling.ParentBased(RateLimitingSampler(5)))
+    roots = [traced.tracer.start_span(f"root {number}", context=Context()) for number in range(50)]
+    kept = [span for span in roots if span.is_recording()]
+    assert 5 <= len(kept) < 50, "the bucket holds one second's worth"
+    inside = trace.set_span_in_context(kept[0])
+    assert all(traced.tracer.start_span("child", context=inside).is_recording() for _ in range(50))
+    kept[0].end()
+    assert dict(traced["root 0"].attributes) == {}, "no ratio: it is not known"
+
+
+def test_a_rate_limit_is_native_and_python_code_takes_from_the_same_bucket(make_traced: Any) -> None:
+    limit = RateLimitingSampler(0.001)
+    parent_based, root, *delegates, bucket = native_sampler(sampling.ParentBased(limit))
+    assert (parent_based, root, delegates, bucket) == (True, 1.0, [1.0, 0.0, 1.0, 0.0], limit._limiter)
+    assert native_sampler(limit)[0] is False
+    traced = make_traced(sampler=limit)
+    assert limit.should_sample(None, 1, "python").decision is sampling.Decision.RECORD_AND_SAMPLE
+    assert not traced.tracer.start_span("native").is_recording()
+    assert limit.get_description() == "RateLimitingSampler{0.001}"
+    state = TraceState([("a", "b")])
+    parent = trace.NonRecordingSpan(SpanContext(5, 6, True, TraceFlags(1), state))
+    answer = limit.should_sample(trace.set_span_in_context(parent), 5, "x", attributes={"k": 1})
+    assert (answer.decision, answer.trace_state, answer.attributes) == (sampling.Decision.DROP, state, {})
+
+
+@pytest.mark.parametrize("rate", [-1, float("nan"), "many"])
+def test_a_rate_limit_must_be_a_rate(rate: Any) -> None:
+    with pytest.raises(ValueError):
+        RateLimitingSampler(rate)
+
+
+@pytest.mark.parametrize(
+    ("name", "argument", "description"),
+    [
+        ("ratelimiting", "7", "RateLimitingSampler{7}"),
+        ("parentbased_ratelimiting", "0.5", "ParentBased{root:RateLimitingSampler{0.5}"),
+        ("parentbased_ratelimiting", "", "ParentBased{root:RateLimitingSampler{100}"),
+        ("ratelimiting", "many", "RateLimitingSampler{100}"),
+        ("no-such-sampler", "", "ParentBased{root:AlwaysOnSampler"),
+    ],
+)
+def test_a_sampler_of_an_entry_point_named_by_the_environment(
+    make_traced: Any, monkeypatch: Any, caplog: Any, name: str, argument: str, description: str
+) -> None:
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", name)
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", argument)
+    assert make_traced().provider.sampler.get_description().startswith(description)
+    errors = [record.getMessage() for record in caplog.records if record.name == "nuages"]
+    wrong = "OTEL_TRACES_SAMPLER_ARG" if argument == "many" else "no-such-sampler" if "no-such" in name else None
+    assert len(errors) == (wrong is not None) and all(wrong in error for error in errors), errors

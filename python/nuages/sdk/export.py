@@ -7,11 +7,12 @@ then publishes records straight from C++; `on_end()` exists for processors that 
 from __future__ import annotations
 
 import logging
+import threading
 from typing import Any, Optional
 
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace import export as sdk_export
-from opentelemetry.sdk.trace.export import SpanExporter
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from nuages import _native, settings
 from nuages.sdk.otlp_grpc import OTLPSpanExporter
@@ -60,7 +61,51 @@ def is_native(exporter: object) -> bool:
     return type(exporter) in (OTLPSpanExporter, HTTPSpanExporter) and getattr(exporter, "native", False)
 
 
-class BatchSpanProcessor(OfficialBatchSpanProcessor):  # type: ignore[misc]
+class _NativeHalf:
+    """What both processors do once they have a pipeline; without one the official class, next in line, does it."""
+
+    pipeline: Any = None
+    _exporter: Any = None
+    _exporter_ended = False
+
+    def on_start(self, span: Any, parent_context: Any = None) -> None:
+        return None
+
+    def on_end(self, span: ReadableSpan) -> None:
+        if self.pipeline is not None:
+            self.pipeline.publish(span)
+        else:
+            super().on_end(span)  # type: ignore[misc]
+
+    def shutdown(self) -> None:
+        if self.pipeline is not None:
+            self.pipeline.shutdown(int(settings.get("shutdown_timeout") * 1000))
+            self.end_exporter()
+        else:
+            super().shutdown()  # type: ignore[misc]
+
+    def end_exporter(self) -> None:
+        """The exporter's own shutdown, once, however many ways lead here."""
+        if not self._exporter_ended:
+            self._exporter_ended = True
+            self._exporter.shutdown()
+
+    def force_flush(self, timeout_millis: Optional[int] = 30_000) -> bool:
+        timeout = 30_000 if timeout_millis is None else int(timeout_millis)
+        if self.pipeline is not None:
+            return bool(self.pipeline.force_flush(timeout))
+        return bool(super().force_flush(timeout))  # type: ignore[misc]
+
+
+class BatchSpanProcessor(_NativeHalf, OfficialBatchSpanProcessor):  # type: ignore[misc]
+    if isinstance(getattr(OfficialBatchSpanProcessor, "span_exporter", None), property):
+
+        @property
+        def span_exporter(self) -> Any:
+            if self.pipeline is not None:
+                return self._exporter
+            return MaskingExporter.inner(super().span_exporter)
+
     def __init__(
         self,
         span_exporter: SpanExporter,
@@ -70,10 +115,9 @@ class BatchSpanProcessor(OfficialBatchSpanProcessor):  # type: ignore[misc]
         export_timeout_millis: Optional[float] = None,
         **options: Any,
     ) -> None:
-        self.pipeline: Any = None
         if not is_native(span_exporter):
             super().__init__(
-                MaskingExporter.around(span_exporter),
+                MaskingExporter(span_exporter),
                 max_queue_size,
                 schedule_delay_millis,
                 max_export_batch_size,
@@ -88,99 +132,84 @@ class BatchSpanProcessor(OfficialBatchSpanProcessor):  # type: ignore[misc]
         timeout = official._default_export_timeout_millis() if export_timeout_millis is None else export_timeout_millis
         official._validate_arguments(queue, delay, batch)  # ValueError for what cannot work, as the official class
         self._exporter = span_exporter
+        if "span_exporter" not in vars(BatchSpanProcessor):  # an attribute in older releases
+            setattr(self, "span_exporter", span_exporter)  # noqa: B010 - mypy knows the property only
         self.pipeline = make_pipeline(span_exporter, queue, batch, delay, timeout)
 
-    @property
-    def span_exporter(self) -> Any:
-        if self.pipeline is not None:
-            return self._exporter
-        return MaskingExporter.inner(super().span_exporter)
-
-    def on_start(self, span: Any, parent_context: Any = None) -> None:
-        return None
-
-    def on_end(self, span: ReadableSpan) -> None:
-        if self.pipeline is not None:
-            self.pipeline.publish(span)
-        else:
-            super().on_end(span)
-
     def shutdown(self) -> None:
-        if self.pipeline is not None:
-            self.pipeline.shutdown(int(settings.get("shutdown_timeout") * 1000))
-            self._exporter.shutdown()
+        worker = getattr(self, "_batch_processor", None)
+        if self.pipeline is None and worker is not None:
+            worker.shutdown(timeout_millis=int(settings.get("shutdown_timeout") * 1000))
         else:
             super().shutdown()
 
     def force_flush(self, timeout_millis: Optional[int] = None) -> bool:
-        if self.pipeline is not None:
-            return bool(self.pipeline.force_flush(30_000 if timeout_millis is None else int(timeout_millis)))
-        return bool(super().force_flush(timeout_millis))
+        """The official class ignores the time, and what the exporter answered."""
+        exporter = getattr(getattr(self, "_batch_processor", None), "_exporter", None)
+        if self.pipeline is not None or not isinstance(exporter, MaskingExporter):
+            return super().force_flush(timeout_millis)
+        failures = exporter.failures
+        flush = super().force_flush
+        timeout = 30_000 if timeout_millis is None else timeout_millis
+        return within(timeout, lambda: flush(timeout_millis)) and exporter.failures == failures
 
 
-class SimpleSpanProcessor(OfficialSimpleSpanProcessor):  # type: ignore[misc]
+class SimpleSpanProcessor(_NativeHalf, OfficialSimpleSpanProcessor):  # type: ignore[misc]
     """Over the native exporter: a pipeline that sends each span as soon as it ends, without making the application wait."""
 
     def __init__(self, span_exporter: SpanExporter, **options: Any) -> None:
-        self.pipeline: Any = None
         if not is_native(span_exporter):
-            super().__init__(MaskingExporter.around(span_exporter), **options)
+            super().__init__(span_exporter, **options)
             return
-        self._exporter = span_exporter
+        self._exporter = self.span_exporter = span_exporter
         self.pipeline = make_pipeline(span_exporter, 2048, 1, 1)
 
-    def on_start(self, span: Any, parent_context: Any = None) -> None:
-        return None
-
     def on_end(self, span: ReadableSpan) -> None:
-        if self.pipeline is not None:
-            self.pipeline.publish(span)
-        else:
-            super().on_end(span)
+        super().on_end(span if self.pipeline is not None else masked(span))
 
-    def shutdown(self) -> None:
-        if self.pipeline is not None:
-            self.pipeline.shutdown(int(settings.get("shutdown_timeout") * 1000))
-            self._exporter.shutdown()
-        else:
-            super().shutdown()
 
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        if self.pipeline is not None:
-            return bool(self.pipeline.force_flush(int(timeout_millis)))
-        return bool(super().force_flush(timeout_millis))
+def masked(span: Any) -> Any:
+    """What a Python exporter may see of a span: a masked copy."""
+    profile = settings.get("masking")
+    if profile == "off" or not isinstance(span, _native.RecordingSpanBase):
+        return span
+    return _native.masked_copy(span, profile)
 
 
 class MaskingExporter(SpanExporter):  # type: ignore[misc]
-    """Hands masked copies to a Python exporter, so that no way out of the process skips masking."""
+    """Hands masked copies to a Python exporter, so that no way out of the process skips masking, and keeps what came of it."""
 
     def __init__(self, inner: SpanExporter) -> None:
         self._inner = inner
-
-    @classmethod
-    def around(cls, exporter: SpanExporter) -> SpanExporter:
-        if settings.get("masking") == "off":
-            return exporter
-        return cls(exporter)
+        self.failures = 0
+        for name in ("shutdown", "force_flush"):  # not wrapped: the official worker looks whether they take a time
+            if hasattr(inner, name):
+                setattr(self, name, getattr(inner, name))
 
     @staticmethod
     def inner(exporter: Any) -> Any:
         return exporter._inner if isinstance(exporter, MaskingExporter) else exporter
 
     def export(self, spans: Any) -> Any:
-        profile = settings.get("masking")
-        return self._inner.export(
-            [
-                _native.masked_copy(span, profile) if isinstance(span, _native.RecordingSpanBase) else span
-                for span in spans
-            ]
-        )
+        try:
+            result = self._inner.export([masked(span) for span in spans])
+        except BaseException:
+            self.failures += 1
+            raise
+        self.failures += result is SpanExportResult.FAILURE
+        return result
 
     def __getattr__(self, name: str) -> Any:  # processor.span_exporter._endpoint and the like
         return getattr(self._inner, name)
 
-    def shutdown(self) -> None:
-        self._inner.shutdown()
 
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        return bool(self._inner.force_flush(timeout_millis))
+def within(timeout_millis: float, call: Any) -> bool:
+    """Whether `call()` came back true in that time; a call that takes longer goes on in a thread of its own."""
+    answer: list[Any] = []
+    thread = threading.Thread(target=lambda: answer.append(call()), name="nuages-flush", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:  # the interpreter is going away: no more threads
+        return bool(call())
+    thread.join(timeout_millis / 1000)
+    return bool(answer and answer[0])

@@ -23,6 +23,7 @@ logger = logging.getLogger("nuages")
 Headers = Union[Mapping[str, str], Sequence[tuple[str, str]], str, None]
 PREFIXES = ("OTEL_EXPORTER_OTLP_TRACES_", "OTEL_EXPORTER_OTLP_")
 GRPC, HTTP = "grpc", "http/protobuf"
+SHUTDOWN_GRACE_MS = 200  # for a request that is on its way when its exporter is shut down
 DEFAULT_MAX_REQUEST = 3 << 20  # bytes of one request before compression; receivers refuse more than 4 MiB by default
 
 
@@ -285,7 +286,7 @@ class NativeExporter(SpanExporter):  # type: ignore[misc]
             result: SpanExportResult = self._official.export(spans)
             return result
         if self._shutdown:
-            logger.warning("Exporter already shutdown, ignoring batch")
+            self._official_logger().warning("Exporter already shutdown, ignoring batch")
             return SpanExportResult.FAILURE
         from nuages.sdk.export import make_pipeline
 
@@ -300,11 +301,18 @@ class NativeExporter(SpanExporter):  # type: ignore[misc]
         return SpanExportResult.SUCCESS if accepted == len(spans) and done >= accepted else SpanExportResult.FAILURE
 
     def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
-        self._shutdown = True
         if self._official is not None:
             self._official.shutdown()
+        elif self._shutdown:
+            self._official_logger().warning("Exporter already shutdown, ignoring call")
         elif self._pipeline is not None:
-            self._pipeline.shutdown(int(timeout_millis))
+            # export() has waited for its spans; what is still there is another thread's retry, which ends now
+            self._pipeline.shutdown(min(int(timeout_millis), SHUTDOWN_GRACE_MS))
+        self._shutdown = True
+
+    def _official_logger(self) -> logging.Logger:
+        """What the official exporter says about its use, where programs that filter logs expect it."""
+        return logging.getLogger(f"opentelemetry.exporter.otlp.proto.{self._protocol.partition('/')[0]}.trace_exporter")
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         return True  # export() returns when the spans are sent
@@ -316,12 +324,17 @@ def _version() -> str:
     return __version__
 
 
-def default_exporter() -> NativeExporter:
-    """The exporter that OTEL_EXPORTER_OTLP_PROTOCOL asks for, from the environment alone."""
-    if protocol() == HTTP:
+def exporter_class(protocol: str) -> Any:
+    if protocol in (HTTP, "http"):
         from nuages.sdk.otlp_http import OTLPSpanExporter as HttpExporter
 
-        return HttpExporter()
+        return HttpExporter
     from nuages.sdk.otlp_grpc import OTLPSpanExporter as GrpcExporter
 
-    return GrpcExporter()
+    return GrpcExporter
+
+
+def default_exporter() -> NativeExporter:
+    """The exporter that OTEL_EXPORTER_OTLP_PROTOCOL asks for, from the environment alone."""
+    exporter: NativeExporter = exporter_class(protocol())()
+    return exporter

@@ -26,9 +26,10 @@ from opentelemetry.trace.propagation import _SPAN_KEY
 
 import nuages
 from nuages import _lifecycle, _native, _native_side, settings
-from nuages.sdk import metered
+from nuages.sdk import environment, metered
 from nuages.sdk.attributes import SpanAttributes, bounded, clean_value
 from nuages.sdk.export import BatchSpanProcessor, SimpleSpanProcessor
+from nuages.sdk.sampling import RateLimitingSampler
 
 logger = logging.getLogger("nuages")
 
@@ -189,7 +190,7 @@ class TracerProvider(OfficialTracerProvider):  # type: ignore[misc]
         self._shut_down = False
         self._pipelines: tuple[Any, ...] = ()
         super().__init__(
-            sampler=sampler,
+            sampler=environment.sampler() if sampler is None else sampler,
             resource=resource,
             shutdown_on_exit=False,
             active_span_processor=active_span_processor or _Processors(self),
@@ -376,13 +377,11 @@ def _overrides(processor: Any, method: str) -> bool:
     if (
         method == "on_start"
         and isinstance(processor, (BatchSpanProcessor, SimpleSpanProcessor))
-        and own in _EMPTY_STARTS
+        and own is BatchSpanProcessor.on_start  # does nothing
     ):
         return False
     return own is not getattr(OfficialSpanProcessor, method, None)
 
-
-_EMPTY_STARTS: set[Any] = {BatchSpanProcessor.on_start, SimpleSpanProcessor.on_start}
 
 _STATIC = {sampling.StaticSampler} | {
     cls for name in ("_AlwaysOn", "_AlwaysOff") if (cls := getattr(sampling, name, None)) is not None
@@ -407,27 +406,30 @@ def _native_rate(sampler: Any) -> Optional[float]:
     return None
 
 
-def native_sampler(sampler: Any) -> Optional[tuple[bool, float, float, float, float, float]]:
-    """(parent based, root, remote sampled, remote not, local sampled, local not) for the SDK's own samplers; None: call it as Python."""
-    rate = _native_rate(sampler)
-    if rate is not None:
-        return (False, rate, 1.0, 0.0, 1.0, 0.0)
-    if type(sampler) not in _PARENT_BASED:
+def native_sampler(sampler: Any) -> Optional[tuple[Any, ...]]:
+    """(parent based, root, remote sampled, remote not, local sampled, local not) for the SDK's own samplers, and the bucket behind that for a
+    rate limit in the root's place; None: call it as Python."""
+    limiter: tuple[Any, ...] = ()
+    root = sampler._root if type(sampler) in _PARENT_BASED else sampler
+    if type(root) is RateLimitingSampler:
+        limiter = (root._limiter,)
+    rate = 1.0 if limiter else _native_rate(root)
+    if rate is None:
         return None
+    if root is sampler:
+        return (False, rate, 1.0, 0.0, 1.0, 0.0, *limiter)
     delegates = [
         _native_rate(delegate)
         for delegate in (
-            sampler._root,
             sampler._remote_parent_sampled,
             sampler._remote_parent_not_sampled,
             sampler._local_parent_sampled,
             sampler._local_parent_not_sampled,
         )
     ]
-    root, remote, remote_not, local, local_not = delegates
-    if root is None or remote is None or remote_not is None or local is None or local_not is None:
+    if None in delegates:
         return None
-    return (True, root, remote, remote_not, local, local_not)
+    return (True, rate, *delegates, *limiter)
 
 
 def _hook_tracer(scope_name: str) -> Any:
