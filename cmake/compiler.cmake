@@ -22,4 +22,9 @@ endif()
 if(CMAKE_BUILD_TYPE STREQUAL "RelWithDebInfo")
   # Assertions state invariants that tests must be able to trip, so they stay on; -g1 keeps objects small.
   set(CMAKE_CXX_FLAGS_RELWITHDEBINFO "-O2 -g1")
+  # The agent alone is also optimised as a whole: 6 % of a span's cost (docs/design/span-path.md). Test programs would only link slower.
+  if(NUAGES_BUILD_AGENT AND NOT NUAGES_BUILD_SERVER AND NOT NUAGES_BUILD_TESTS AND NOT NUAGES_BUILD_BENCH AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    add_compile_options(-flto=auto -fno-semantic-interposition)
+    add_link_options(-flto=auto)
+  endif()
 endif()
