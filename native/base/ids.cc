@@ -1,6 +1,8 @@
 #include "base/ids.h"
 
+#include <bit>
 #include <cassert>
+#include <cstring>
 
 namespace nuages {
 namespace {
@@ -14,10 +16,8 @@ uint64_t read_big_endian(const char* bytes) {
 }
 
 void write_big_endian(uint64_t value, char* out) {
-  for (int i = 7; i >= 0; --i) {
-    out[i] = static_cast<char>(value & 0xFF);
-    value >>= 8;
-  }
+  if constexpr (std::endian::native == std::endian::little) value = __builtin_bswap64(value);
+  std::memcpy(out, &value, sizeof value);
 }
 
 void append_hex(uint64_t value, std::string& out) {

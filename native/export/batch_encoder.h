@@ -47,7 +47,7 @@ class BatchEncoder {
   void event(const trace::EventView& event);
   void link(const trace::LinkRead& link);
   void attributes(uint32_t field, const trace::AttributeRange& attributes);
-  wire::Value filtered(const trace::AttributeView& attribute);
+  void filter(trace::AttributeView& attribute);
   std::string_view masked(std::string_view text);
 
   TextFilter mask_;

@@ -120,6 +120,22 @@ TEST(Redact, EqualsThePatternsOnRandomMixtures) {
   }
 }
 
+// Short texts are decided by looking at whole blocks: nothing may hide at their edges.
+TEST(Redact, FindsWhatStandsAnywhereInTextsOfEveryLength) {
+  for (const auto& [secret, mask] : {std::pair{"a@b.cd", "***@***.**"},
+                                     {"a%40b.cd", "***@***.**"},
+                                     {"123-45-6789", "***-**-****"},
+                                     {"555-123-4567", "***-***-****"}}) {
+    for (size_t before = 0; before < 70; ++before) {
+      for (size_t after = 0; after < 70; ++after) {
+        const std::string head(before, ' ');
+        const std::string tail(after, ' ');
+        ASSERT_EQ(masked(Rules::defaults(), head + secret + tail), head + mask + tail);
+      }
+    }
+  }
+}
+
 TEST(Redact, MaskingTwiceChangesNothingMore) {
   const std::string once = masked(Rules::guide(), "a@b.cd 555-123-4567 123-45-6789 5551234567");
   EXPECT_EQ(once, "***@***.** ***-***-**** ***-**-**** ***-***-****");

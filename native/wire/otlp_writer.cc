@@ -1,5 +1,7 @@
 #include "wire/otlp_writer.h"
 
+#include <bit>
+
 #include "wire/protobuf_reader.h"
 
 namespace nuages::wire {
@@ -138,12 +140,31 @@ void write_value_body(ProtobufWriter& out, const Value& value) {
 
 void write_key_value(ProtobufWriter& out, uint32_t field, std::string_view key,
                      const Value& value) {
+  using W = ProtobufWriter;
+  constexpr size_t kHeads = 64;  // of all tags and lengths, and a number
   const size_t inner = value_size(value);
-  out.length(field,
-             ProtobufWriter::field_size(1, key.size()) + ProtobufWriter::field_size(2, inner));
-  out.string(1, key);
-  out.length(2, inner);
-  write_value_body(out, value);
+  char* at = out.room_for(kHeads + key.size() + value.text.size());
+  at = W::put_length(at, field, W::field_size(1, key.size()) + W::field_size(2, inner));
+  at = W::put_text(W::put_length(at, 1, key.size()), key);
+  at = W::put_length(at, 2, inner);
+  switch (value.type) {
+    case ValueType::kEmpty:
+      break;
+    case ValueType::kBool:
+      at = W::put_varint(W::put_varint(at, kBoolField << 3), value.boolean ? 1 : 0);
+      break;
+    case ValueType::kInt:
+      at = W::put_varint(W::put_varint(at, kIntField << 3), static_cast<uint64_t>(value.integer));
+      break;
+    case ValueType::kDouble:
+      at = W::put_fixed(W::put_varint(at, kDoubleField << 3 | 1),
+                        std::bit_cast<uint64_t>(value.number));
+      break;
+    default:
+      at = W::put_length(at, text_field(value.type), value.text.size());
+      at = W::put_text(at, value.text);
+  }
+  out.advance(at);
 }
 
 void ArrayBuilder::append(const Value& element) {

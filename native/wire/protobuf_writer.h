@@ -61,37 +61,67 @@ class ProtobufWriter {
   }
 
   void varint(uint32_t field, uint64_t value) {
-    room(20);
-    put_varint(field << 3);
-    put_varint(value);
+    advance(put_varint(put_varint(room_for(20), uint64_t{field} << 3), value));
   }
   void boolean(uint32_t field, bool value) { varint(field, value ? 1 : 0); }
   void fixed64(uint32_t field, uint64_t value) {
-    room(18);
-    put_varint(field << 3 | 1);
-    put_little_endian(value, 8);
+    advance(put_fixed(put_varint(room_for(18), uint64_t{field} << 3 | 1), value));
   }
   void number(uint32_t field, double value) { fixed64(field, std::bit_cast<uint64_t>(value)); }
   void fixed32(uint32_t field, uint32_t value) {
-    room(14);
-    put_varint(field << 3 | 5);
-    put_little_endian(value, 4);
+    advance(put_fixed(put_varint(room_for(14), uint64_t{field} << 3 | 5), value));
   }
   void string(uint32_t field, std::string_view text) {
-    length(field, text.size());
-    raw(text);
+    advance(put_text(put_length(room_for(20 + text.size()), field, text.size()), text));
   }
   // The tag and length of a field whose body of exactly `size` bytes the caller writes next.
-  void length(uint32_t field, size_t size) {
-    room(20);
-    put_varint(static_cast<uint64_t>(field) << 3 | 2);
-    put_varint(size);
+  void length(uint32_t field, size_t size) { advance(put_length(room_for(20), field, size)); }
+  void raw(std::string_view bytes) { advance(put_text(room_for(bytes.size()), bytes)); }
+
+  // For messages of known shape: one check for room, then the put functions, each of which returns
+  // where the next one writes.
+  char* room_for(size_t bytes) {
+    room(bytes);
+    return data_ + size_;
   }
-  void raw(std::string_view bytes) {
-    if (bytes.empty()) return;
-    room(bytes.size());
-    std::memcpy(data_ + size_, bytes.data(), bytes.size());
-    size_ += bytes.size();
+  void advance(const char* end) { size_ = static_cast<size_t>(end - data_); }
+
+  static char* put_varint(char* at, uint64_t value) {
+    while (value >= 0x80) {
+      *at++ = static_cast<char>(value | 0x80);
+      value >>= 7;
+    }
+    *at = static_cast<char>(value);
+    return at + 1;
+  }
+  static char* put_length(char* at, uint32_t field, size_t size) {
+    return put_varint(put_varint(at, uint64_t{field} << 3 | 2), size);
+  }
+  template <typename T>
+  static char* put_fixed(char* at, T value) {
+    if constexpr (std::endian::native == std::endian::little) {
+      std::memcpy(at, &value, sizeof value);
+    } else {
+      for (size_t i = 0; i < sizeof value; ++i) at[i] = static_cast<char>(value >> (8 * i));
+    }
+    return at + sizeof value;
+  }
+  // Short texts by two overlapping moves: a call of memcpy costs more than the copy.
+  static char* put_text(char* at, std::string_view text) {
+    const size_t size = text.size();
+    const char* from = text.data();
+    if (size > 32) {
+      std::memcpy(at, from, size);
+    } else if (size >= 16) {
+      move_ends<16>(at, from, size);
+    } else if (size >= 8) {
+      move_ends<8>(at, from, size);
+    } else if (size >= 4) {
+      move_ends<4>(at, from, size);
+    } else {
+      for (size_t i = 0; i < size; ++i) at[i] = from[i];
+    }
+    return at + size;
   }
 
   Message begin(uint32_t field) { return begin(field, 2); }
@@ -100,24 +130,22 @@ class ProtobufWriter {
 
  private:
   Message begin(uint32_t field, uint8_t width) {
-    room(20);
-    put_varint(static_cast<uint64_t>(field) << 3 | 2);
-    size_ += width;
+    advance(put_varint(room_for(20), uint64_t{field} << 3 | 2) + width);
     return {size_, width};
   }
   void room(size_t bytes) {
     if (capacity_ - size_ < bytes) grow(bytes);
   }
   void grow(size_t bytes);
-  void put_varint(uint64_t value) {
-    while (value >= 0x80) {
-      data_[size_++] = static_cast<char>(value | 0x80);
-      value >>= 7;
-    }
-    data_[size_++] = static_cast<char>(value);
-  }
-  void put_little_endian(uint64_t value, unsigned bytes) {
-    for (unsigned i = 0; i < bytes; ++i) data_[size_++] = static_cast<char>(value >> (8 * i));
+  template <size_t kBytes>
+  static void move_ends(char* to, const char* from, size_t size) {
+    struct Part {
+      char bytes[kBytes];
+    } first, last;
+    std::memcpy(&first, from, kBytes);
+    std::memcpy(&last, from + size - kBytes, kBytes);
+    std::memcpy(to, &first, kBytes);
+    std::memcpy(to + size - kBytes, &last, kBytes);
   }
 
   char* data_ = nullptr;
