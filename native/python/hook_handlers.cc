@@ -98,21 +98,73 @@ PyObject* handle_exception_response(HookFunction& hook, const HookCall& call) {
   return response;
 }
 
+// begin_request(request) -> (Request, whether it was opened here) or None.
 PyObject* begin_request_span(PyObject* module, PyObject* http_request) {
   ModuleState* state = module_state(module);
   if (state == nullptr || !state->hooks) return nullptr;
   auto& hooks = static_cast<Hooks&>(*state->hooks);
   RequestObject* open = current_request(hooks);
-  if (open != nullptr && !open->answering) Py_RETURN_NONE;
-  const Ref environ = attribute_of(http_request, hooks.n_meta.get());
-  Ref made = begin_request(hooks, environ.get(), http_request);
+  const bool ours = open != nullptr && !open->answering;
+  Ref made;
+  if (ours) {
+    made = Ref::share(reinterpret_cast<PyObject*>(open));
+  } else {
+    const Ref environ = attribute_of(http_request, hooks.n_meta.get());
+    made = begin_request(hooks, environ.get(), http_request);
+  }
   if (!made) Py_RETURN_NONE;
   auto& request = *reinterpret_cast<RequestObject*>(made.get());
   request.answering = true;
   if (request.recording) {
     call_user_hook(hooks, hooks.n_request_hook.get(), request.span->get(), http_request, nullptr);
   }
+  return Py_BuildValue("OO", made.get(), ours ? Py_False : Py_True);
+}
+
+// begin_asgi(scope) -> Request, or None where its span is open already.
+PyObject* begin_asgi(PyObject* module, PyObject* scope) {
+  ModuleState* state = module_state(module);
+  if (state == nullptr || !state->hooks) return nullptr;
+  Ref made = begin_connection(static_cast<Hooks&>(*state->hooks), scope);
+  if (!made) Py_RETURN_NONE;
   return made.release();
+}
+
+// start_message_span(name, connection, attributes): the handling of one message of a websocket is
+// the root of its own trace, linked to the connection's span, and follows its sampling decision.
+PyObject* start_message_span(PyObject* module, PyObject* arguments) {
+  ModuleState* state = module_state(module);
+  if (state == nullptr || !state->hooks) return nullptr;
+  auto& hooks = static_cast<Hooks&>(*state->hooks);
+  PyObject *name = nullptr, *connection = nullptr, *attributes = nullptr;
+  if (!PyArg_ParseTuple(arguments, "UO!O!", &name, hooks.request_type, &connection, &PyDict_Type,
+                        &attributes)) {
+    return nullptr;
+  }
+  TracerObject* tracer = hook_tracer(*state, hooks.n_django.get());
+  if (tracer == nullptr) Py_RETURN_NONE;
+  const Ref kept = Ref::share(reinterpret_cast<PyObject*>(tracer));  // Python code runs below
+  const auto& request = *reinterpret_cast<RequestObject*>(connection);
+  const trace::SpanContext& context =
+      reinterpret_cast<SpanObject*>(request.span->get())->span_context();
+  const Utf8 name_text(name);
+  const trace::AttributeView link_attributes[] = {{"nuages.link", text_value("websocket")}};
+  trace::LinkView link;
+  link.trace_id = context.trace_id;
+  link.span_id = context.span_id;
+  link.trace_flags = context.flags;
+  link.trace_state = context.trace_state_text();
+  link.attributes = link_attributes;
+  SpanSpec spec;
+  spec.name = name_text.view();
+  spec.name_object = name;
+  spec.kind = wire::SpanKind::kConsumer;
+  spec.attributes_object = attributes;
+  spec.root = true;
+  spec.links = {&link, 1};
+  spec.forced_decision = request.recording && context.sampled() ? 1 : 0;
+  Ref span = start_span(*tracer, spec);
+  return span.release();
 }
 
 }  // namespace nuages::python

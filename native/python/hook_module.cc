@@ -126,7 +126,10 @@ PyMethodDef functions[] = {
      "or "
      "local."},
     {"begin_request", begin_request_span, METH_O,
-     "Starts a request's span; None when one is open."},
+     "begin_request(request): (Request, whether it was opened here) or None."},
+    {"begin_asgi", begin_asgi, METH_O, "begin_asgi(scope): a Request; None where one is open."},
+    {"start_message_span", start_message_span, METH_VARARGS,
+     "start_message_span(name, connection, attributes)"},
     {"annotate_queries", note_queries, METH_O, "Writes query counts and N+1 findings on a span."},
     {nullptr, nullptr, 0, nullptr},
 };
@@ -173,6 +176,7 @@ constexpr Name kNames[] = {
     {&Hooks::n_propagate, "propagate"},
     {&Hooks::n_propagator, "_HTTP_TEXT_FORMAT"},
     {&Hooks::n_usual_propagator, "usual_propagator"},
+    {&Hooks::n_semconv_http, "semconv_http"},
 };
 
 }  // namespace

@@ -1,6 +1,11 @@
 #include "python/hook_request.h"
 
+#include <structmember.h>
+
+#include <cstddef>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "python/convert.h"
 #include "python/hook_span.h"
@@ -10,41 +15,11 @@
 namespace nuages::python {
 namespace {
 
-using trace::AttributeView;
 using trace::int_value;
 using trace::text_value;
 
 SpanObject* span_of(const RequestObject& request) noexcept {
   return reinterpret_cast<SpanObject*>(request.span->get());
-}
-
-struct RequestFacts {
-  std::string method, path, target, scheme, host, url;
-};
-
-RequestFacts read_facts(Hooks& hooks, PyObject* environ, PyObject* request) {
-  RequestFacts facts;
-  facts.method = environ_text(environ, "REQUEST_METHOD");
-  facts.path = environ_text(environ, "SCRIPT_NAME") + environ_text(environ, "PATH_INFO");
-  if (facts.path.empty()) facts.path = "/";
-  facts.target = facts.path;
-  if (const std::string query = environ_text(environ, "QUERY_STRING"); !query.empty()) {
-    facts.target += "?" + query;
-  }
-  facts.scheme = environ_text(environ, "wsgi.url_scheme");
-  if (facts.scheme.empty() && request != nullptr) {
-    const Ref scheme = attribute_of(request, hooks.n_scheme.get());
-    if (scheme && PyUnicode_Check(scheme.get())) facts.scheme = Utf8(scheme.get()).view();
-  }
-  if (facts.scheme.empty()) facts.scheme = "http";
-  facts.host = environ_text(environ, "HTTP_HOST");
-  if (facts.host.empty()) {
-    facts.host = environ_text(environ, "SERVER_NAME");
-    const std::string port = environ_text(environ, "SERVER_PORT");
-    if (!port.empty() && port != (facts.scheme == "https" ? "443" : "80")) facts.host += ":" + port;
-  }
-  facts.url = facts.scheme + "://" + facts.host + facts.target;
-  return facts;
 }
 
 bool excluded(Hooks& hooks, const RequestFacts& facts) noexcept {
@@ -76,6 +51,13 @@ bool read_parent(PyObject* environ, trace::SpanContext& parent) {
   return true;
 }
 
+bool usual_propagator(Hooks& hooks) noexcept {
+  PyObject* options = hooks.options.get();
+  PyObject* propagate = item_of(options, hooks.n_propagate.get());
+  return item_of(propagate, hooks.n_propagator.get()) ==
+         item_of(options, hooks.n_usual_propagator.get());
+}
+
 // What the application's propagators read from the headers, where that is more than a traceparent:
 // (Context, SpanContext) from `options["extract"]`. Empty: read_parent() is all there is to do.
 Ref extract(Hooks& hooks, PyObject* environ) {
@@ -83,9 +65,7 @@ Ref extract(Hooks& hooks, PyObject* environ) {
   PyObject* extract = item_of(options, hooks.n_extract.get());
   PyObject* propagate = item_of(options, hooks.n_propagate.get());
   if (extract == nullptr || propagate == nullptr || !PyDict_Check(propagate)) return {};
-  const bool usual = item_of(propagate, hooks.n_propagator.get()) ==
-                     item_of(options, hooks.n_usual_propagator.get());
-  if (usual && item_of(environ, "HTTP_BAGGAGE") == nullptr) return {};
+  if (usual_propagator(hooks) && item_of(environ, "HTTP_BAGGAGE") == nullptr) return {};
   Ref read = Ref::take(call_python(PyObject_CallOneArg, extract, environ));
   if (read && PyTuple_Check(read.get()) && PyTuple_GET_SIZE(read.get()) == 2) return read;
   hook_failed(hooks, "reading the context of a request");
@@ -117,23 +97,25 @@ Ref new_request(Hooks& hooks, Ref span, bool recording) {
   return Ref::take(object);
 }
 
-Ref start(Hooks& hooks, PyObject* environ, PyObject* http_request, Ref& base) {
+// `environ` gives the headers; with `detached` neither the current span nor the current Context
+// counts.
+Ref start(Hooks& hooks, RequestFacts& facts, PyObject* environ, bool detached, Ref& base) {
   TracerObject* tracer = hook_tracer(hooks.module, hooks.n_django.get());
   if (tracer == nullptr) return {};
   const Ref kept = Ref::share(reinterpret_cast<PyObject*>(tracer));  // Python code runs below
-  const RequestFacts facts = read_facts(hooks, environ, http_request);
   SpanSpec spec;
   trace::SpanContext parent;
   const bool exclude = excluded(hooks, facts);
-  const bool inside = has_current_span(hooks);
-  const AttributeView attributes[] = {
-      {"http.method", text_value(facts.method)}, {"http.scheme", text_value(facts.scheme)},
-      {"http.host", text_value(facts.host)},     {"http.target", text_value(facts.target)},
-      {"http.url", text_value(facts.url)},
-  };
-  spec.name = known_method(facts.method) ? std::string_view(facts.method) : "HTTP";
+  const bool inside = !detached && has_current_span(hooks);
+  const HttpNames names = http_names(hooks);
+  const std::vector<trace::AttributeView> attributes = facts.attributes(names);
+  spec.name = facts.websocket                ? "WEBSOCKET"
+              : known_method(facts.method) ? std::string_view(facts.method)
+                                           : "HTTP";
   spec.kind = wire::SpanKind::kServer;
   spec.attributes = attributes;
+  if (detached)
+    base = Ref::take(call_python(PyObject_CallNoArgs, hooks.module.context_class.get()));
   if (exclude) {  // a span that does not record silences everything below it
     spec.root = true;
     spec.forced_decision = 0;
@@ -146,7 +128,11 @@ Ref start(Hooks& hooks, PyObject* environ, PyObject* http_request, Ref& base) {
     } else {
       known = read_parent(environ, parent);
     }
-    if (known) spec.remote_parent = &parent;
+    if (known) {
+      spec.remote_parent = &parent;
+    } else {
+      spec.root = detached;
+    }
   }
   Ref span = start_span(*tracer, spec);
   if (!span) {
@@ -154,7 +140,25 @@ Ref start(Hooks& hooks, PyObject* environ, PyObject* http_request, Ref& base) {
     return {};
   }
   const bool recording = reinterpret_cast<SpanObject*>(span.get())->span != nullptr;
-  return new_request(hooks, std::move(span), recording);
+  Ref made = new_request(hooks, std::move(span), recording);
+  if (made) reinterpret_cast<RequestObject*>(made.get())->names = names;
+  return made;
+}
+
+// Makes the request current.
+Ref enter(Hooks& hooks, Ref made, const Ref& base) noexcept {
+  if (!made) {
+    if (PyErr_Occurred()) hook_failed(hooks, "starting a request");
+    return {};
+  }
+  auto& request = *reinterpret_cast<RequestObject*>(made.get());
+  activate(hooks.module, request.span->get(), *request.activation, base.get());
+  PyObject* previous = nullptr;
+  if (PyContextVar_Get(hooks.request_var.get(), nullptr, &previous) < 0) PyErr_Clear();
+  *request.previous = Ref::take(previous);
+  *request.token = Ref::take(PyContextVar_Set(hooks.request_var.get(), made.get()));
+  PyErr_Clear();
+  return made;
 }
 
 // ---- the Python type
@@ -210,14 +214,57 @@ PyObject* request_fail(PyObject* self, PyObject* exception) {
   Py_RETURN_NONE;
 }
 
+PyObject* request_sent(PyObject* self, PyObject* message) {
+  note_sent(*reinterpret_cast<RequestObject*>(self), message);
+  Py_RETURN_NONE;
+}
+
+PyObject* request_lost(PyObject* self, PyObject* why) {
+  auto& request = *reinterpret_cast<RequestObject*>(self);
+  if (!request.recording || request.ended || request.finished || request.lost) Py_RETURN_NONE;
+  request.lost = true;
+  span_of(request)->span->set_attribute(Utf8(why).view(), trace::bool_value(true));
+  Py_RETURN_NONE;
+}
+
+PyObject* request_rename(PyObject* self, PyObject* arguments) {
+  auto& request = *reinterpret_cast<RequestObject*>(self);
+  PyObject *name = nullptr, *route = nullptr;
+  if (!PyArg_ParseTuple(arguments, "UU", &name, &route)) return nullptr;
+  if (!request.recording || request.ended) Py_RETURN_NONE;
+  span_of(request)->span->update_name(std::string(Utf8(name).view()));
+  span_of(request)->span->set_attribute("http.route", text_value(Utf8(route).view()));
+  Py_RETURN_NONE;
+}
+
+PyObject* request_span_object(PyObject* self, void* /*unused*/) {
+  return Ref(*reinterpret_cast<RequestObject*>(self)->span).release();
+}
+
 PyMethodDef request_methods[] = {
+    {"sent", request_sent, METH_O, "Notes a message to the ASGI server."},
+    {"lost", request_lost, METH_O, "Sets that attribute to true unless the answer was complete."},
+    {"rename", request_rename, METH_VARARGS, "Sets the span's name and its route."},
     {"close", request_close, METH_NOARGS, "Ends the span; only the first call counts."},
     {"leave", request_leave, METH_NOARGS, "Restores the context of before."},
     {"answered", request_answer, METH_VARARGS, "Notes the response (request, response)."},
     {"failed", request_fail, METH_O, "Notes the exception."},
     {nullptr, nullptr, 0, nullptr},
 };
+PyMemberDef request_members[] = {
+    {"recording", T_BOOL, offsetof(RequestObject, recording), READONLY, nullptr},
+    {"answering", T_BOOL, offsetof(RequestObject, answering), READONLY, nullptr},
+    {"ended", T_BOOL, offsetof(RequestObject, ended), READONLY, nullptr},
+    {"finished", T_BOOL, offsetof(RequestObject, finished), READONLY, nullptr},
+    {nullptr, 0, 0, 0, nullptr},
+};
+PyGetSetDef request_properties[] = {
+    {"span", request_span_object, nullptr, "The SERVER span, or a silent one.", nullptr},
+    {nullptr, nullptr, nullptr, nullptr, nullptr},
+};
 PyType_Slot request_slots[] = {
+    {Py_tp_members, request_members},
+    {Py_tp_getset, request_properties},
     {Py_tp_dealloc, reinterpret_cast<void*>(request_dealloc)},
     {Py_tp_traverse, reinterpret_cast<void*>(request_traverse)},
     {Py_tp_methods, request_methods},
@@ -239,14 +286,6 @@ bool attach_closer(RequestObject& request, PyObject* response) noexcept {
 
 }  // namespace
 
-bool known_method(std::string_view method) noexcept {
-  for (const std::string_view known :
-       {"GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY", "TRACE", "CONNECT"}) {
-    if (method == known) return true;
-  }
-  return false;
-}
-
 void call_user_hook(Hooks& hooks, PyObject* name, PyObject* span, PyObject* request,
                     PyObject* response) noexcept {
   PyObject* user = item_of(hooks.options.get(), name);
@@ -258,36 +297,36 @@ void call_user_hook(Hooks& hooks, PyObject* name, PyObject* span, PyObject* requ
     hook_failed(hooks, response == nullptr ? "calling request_hook" : "calling response_hook");
 }
 
-std::string environ_text(PyObject* environ, const char* key) {
-  PyObject* value = item_of(environ, key);
-  if (value == nullptr || !PyUnicode_Check(value)) return {};
-  if (PyUnicode_IS_ASCII(value)) return std::string(Utf8(value).view());
-  const Ref bytes = Ref::take(PyUnicode_AsLatin1String(value));
-  const Ref decoded =
-      bytes ? Ref::take(PyUnicode_DecodeUTF8(PyBytes_AS_STRING(bytes.get()),
-                                             PyBytes_GET_SIZE(bytes.get()), "replace"))
-            : Ref();
-  PyErr_Clear();
-  return std::string(Utf8(decoded ? decoded.get() : value).view());
-}
-
 Ref begin_request(Hooks& hooks, PyObject* environ, PyObject* http_request) noexcept {
   try {
     if (environ == nullptr || !PyDict_Check(environ) || !hooks.options) return {};
+    RequestFacts facts = RequestFacts::of_environ(hooks, environ, http_request);
     Ref base;
-    Ref made = start(hooks, environ, http_request, base);
-    if (!made) {
-      if (PyErr_Occurred()) hook_failed(hooks, "starting a request");
+    Ref made = start(hooks, facts, environ, false, base);
+    return enter(hooks, std::move(made), base);
+  } catch (...) {
+    hook_failed(hooks, "starting a request");
+    return {};
+  }
+}
+
+Ref begin_connection(Hooks& hooks, PyObject* scope) noexcept {
+  try {
+    if (scope == nullptr || !PyDict_Check(scope) || !hooks.options) return {};
+    const RequestObject* open = current_request(hooks);
+    // asyncio hands the context of one request on to the next of the same connection
+    // (python/cpython#140947): what has been answered is nobody's parent.
+    const bool stale = open != nullptr && (open->ended || open->finished);
+    if (open != nullptr && !stale && !open->answering) return {};
+    RequestFacts facts = RequestFacts::of_scope(scope);
+    const Ref environ = environ_of_scope(scope, !usual_propagator(hooks));
+    if (!environ) {
+      hook_failed(hooks, "reading the headers of a request");
       return {};
     }
-    auto& request = *reinterpret_cast<RequestObject*>(made.get());
-    activate(hooks.module, request.span->get(), *request.activation, base.get());
-    PyObject* previous = nullptr;
-    if (PyContextVar_Get(hooks.request_var.get(), nullptr, &previous) < 0) PyErr_Clear();
-    *request.previous = Ref::take(previous);
-    *request.token = Ref::take(PyContextVar_Set(hooks.request_var.get(), made.get()));
-    PyErr_Clear();
-    return made;
+    Ref base;
+    Ref made = start(hooks, facts, environ.get(), stale, base);
+    return enter(hooks, std::move(made), base);
   } catch (...) {
     hook_failed(hooks, "starting a request");
     return {};
@@ -325,6 +364,23 @@ SpanObject* request_span(Hooks& hooks) noexcept {
   return request != nullptr && request->recording ? span_of(*request) : nullptr;
 }
 
+void note_status(RequestObject& request, long code) noexcept {
+  if (!request.recording || request.ended) return;
+  request.status = code;
+  trace::Span& span = *span_of(request)->span;
+  if (request.names != HttpNames::kStable) {
+    span.set_attribute("http.status_code", int_value(code));
+  }
+  if (request.names != HttpNames::kOld) {
+    span.set_attribute("http.response.status_code", int_value(code));
+    if (code >= 500 && !request.failed) {
+      span.set_attribute("error.type", text_value(std::to_string(code)));
+    }
+  }
+  // not over what the exception said
+  if (code >= 500 && !request.failed) span.set_status(wire::StatusCode::kError);
+}
+
 void request_answered(RequestObject& request, PyObject* http_request, PyObject* response) noexcept {
   const ErrorGuard guard;
   Hooks& hooks = *request.hooks;
@@ -333,13 +389,9 @@ void request_answered(RequestObject& request, PyObject* http_request, PyObject* 
     wrap_stream(request, response);  // its body must stay as silent as the rest
     return;
   }
-  SpanObject* span = span_of(request);
   const Ref status = attribute_of(response, hooks.n_status_code.get());
   if (status && PyLong_Check(status.get())) {
-    const long code = PyLong_AsLong(status.get());
-    span->span->set_attribute("http.status_code", int_value(code));
-    // not over what the exception said
-    if (code >= 500 && !request.failed) span->span->set_status(wire::StatusCode::kError);
+    note_status(request, PyLong_AsLong(status.get()));
     PyErr_Clear();
   }
   if (http_request != nullptr) {
@@ -349,10 +401,35 @@ void request_answered(RequestObject& request, PyObject* http_request, PyObject* 
   if (request.attached) wrap_stream(request, response);
 }
 
+void note_sent(RequestObject& request, PyObject* message) noexcept {
+  PyObject* type = item_of(message, "type");
+  if (type == nullptr || !PyUnicode_Check(type)) return;
+  const Utf8 kept(type);
+  const std::string_view text = kept.view();
+  if (text == "http.response.body") {
+    PyObject* more = item_of(message, "more_body");
+    if (more == nullptr || call_python(PyObject_IsTrue, more) == 0) request.finished = true;
+    PyErr_Clear();
+  } else if (request.status != 0) {
+    return;
+  } else if (text == "http.response.start" || text == "websocket.http.response.start") {
+    PyObject* status = item_of(message, "status");
+    if (status != nullptr && PyLong_Check(status)) note_status(request, PyLong_AsLong(status));
+    PyErr_Clear();
+  } else if (text == "websocket.accept") {
+    note_status(request, 101);
+  } else if (text == "websocket.close") {  // before any answer: refused
+    note_status(request, 403);
+  }
+}
+
 void request_failed(RequestObject& request, PyObject* exception) noexcept {
   if (!request.recording || request.ended || exception == nullptr) return;
   request.failed = true;
   record_exception(span_of(request), exception, true, true);
+  if (request.names != HttpNames::kOld) {
+    span_of(request)->span->set_attribute("error.type", text_value(Py_TYPE(exception)->tp_name));
+  }
 }
 
 void annotate_queries(Hooks& hooks, SpanObject* span) noexcept {

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "python/context.h"
+#include "python/hook_facts.h"
 #include "python/hook_function.h"
 #include "python/hook_state.h"
 
@@ -22,18 +23,29 @@ struct RequestObject {
   bool answering;  // get_response() has begun: the next one is another request's
   bool attached;   // the response will call close()
   bool ended;
-  bool failed;  // an exception has given the span its status
+  bool failed;    // an exception has given the span its status
+  bool finished;  // the server has the last message of the answer
+  bool lost;      // the client went away before that
+  long status;    // of the answer; 0: none yet
+  HttpNames names;
 };
 
 // Starts the span of a request described by a WSGI environment (or request.META) and makes it
 // current. Empty when tracing is off; leaves no Python error.
 Ref begin_request(Hooks& hooks, PyObject* environ, PyObject* request) noexcept;
 
+// The same for an ASGI scope (http, websocket). Empty also when the request's span is open already.
+Ref begin_connection(Hooks& hooks, PyObject* scope) noexcept;
+
 // Makes the context of before current again; the span goes on until close().
 void leave_request(RequestObject& request) noexcept;
 
 // The view's or handler's answer: status, hooks of the user, closer, streaming.
 void request_answered(RequestObject& request, PyObject* http_request, PyObject* response) noexcept;
+// The status code of the answer.
+void note_status(RequestObject& request, long code) noexcept;
+// A message that the application sends to the ASGI server: status, end of the answer.
+void note_sent(RequestObject& request, PyObject* message) noexcept;
 // An exception came out of the application.
 void request_failed(RequestObject& request, PyObject* exception) noexcept;
 // Query counts and N+1 findings on the span, then its end. Only the first call counts.
@@ -48,12 +60,6 @@ void call_user_hook(Hooks& hooks, PyObject* name, PyObject* span, PyObject* requ
 
 // Follows the body of a StreamingHttpResponse: response._iterator becomes one of ours.
 void wrap_stream(RequestObject& request, PyObject* response) noexcept;
-
-// A method of HTTP that may be part of a span's name.
-bool known_method(std::string_view method) noexcept;
-
-// `environ` strings are bytes decoded as Latin-1 (PEP 3333); this gives their UTF-8.
-std::string environ_text(PyObject* environ, const char* key);
 
 // N+1 result of the span's local trace on the span itself.
 void annotate_queries(Hooks& hooks, SpanObject* span) noexcept;

@@ -39,7 +39,7 @@ struct Hooks : HookState {
       n_status_code, n_resource_closers, n_streaming, n_is_async, n_iterator, n_meta, n_scheme,
       n_connection, n_request_hook, n_response_hook, n_excluded, n_cache_alias, n_redis,
       n_connection_pool, n_connection_kwargs, n_command_stack, n_args, n_parameters, n_extract,
-      n_propagate, n_propagator, n_usual_propagator;
+      n_propagate, n_propagator, n_usual_propagator, n_semconv_http;
 
   Ref counters_var;            // ContextVar: tuple of the QueryCounters that are open
   uint32_t open_counters = 0;  // in any Context
@@ -121,5 +121,7 @@ PyObject* begin_redis(PyObject* module, PyObject* arguments);
 PyObject* end_redis(PyObject* module, PyObject* arguments);
 PyObject* start_task_span(PyObject* module, PyObject* arguments);
 PyObject* begin_request_span(PyObject* module, PyObject* request);
+PyObject* begin_asgi(PyObject* module, PyObject* scope);
+PyObject* start_message_span(PyObject* module, PyObject* arguments);
 
 }  // namespace nuages::python

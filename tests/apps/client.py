@@ -197,6 +197,8 @@ class Collector:
                             for link in span.links
                         ],
                         "status": span.status.code,
+                        "start": span.start_time_unix_nano,
+                        "end": span.end_time_unix_nano,
                         "resource": resource,
                         "scope": scope_spans.scope.name,
                     }

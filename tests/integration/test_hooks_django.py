@@ -172,6 +172,43 @@ class TestRequest:
         assert answer.server["status"] == "ERROR"
 
 
+class TestSemanticConventions:
+    OLD = {
+        "http.method": "GET",
+        "http.scheme": "http",
+        "http.host": "testserver:8000",
+        "http.target": "/books/3/?q=1",
+        "http.url": "http://testserver:8000/books/3/?q=1",
+        "http.flavor": "1.1",
+        "http.status_code": 200,
+    }
+    STABLE = {
+        "http.request.method": "GET",
+        "url.scheme": "http",
+        "url.path": "/books/3/",
+        "url.query": "q=1",
+        "server.address": "testserver",
+        "server.port": 8000,
+        "network.protocol.version": "1.1",
+        "http.response.status_code": 200,
+    }
+
+    @pytest.mark.parametrize(
+        ("opt_in", "names"), [("", OLD), ("database", OLD), ("http", STABLE), ("database, http/dup", {**OLD, **STABLE})]
+    )
+    def test_names_of_a_request(self, shop, opt_in, names):
+        answer = shop.scenario("semantic_conventions", opt_in=opt_in, path="/books/3/?q=1")
+        common = {"http.route": "/books/{book_id}/", "shop.shelf": "none", "shop.status": 200}
+        told = {key: value for key, value in answer.server["attributes"].items() if not key.startswith("db.")}
+        assert told == {**common, **names}
+
+    def test_error_type(self, shop):
+        answer = shop.scenario("semantic_conventions", opt_in="http", path="/status/503/")
+        assert answer.server["attributes"]["error.type"] == "503"
+        answer = shop.scenario("semantic_conventions", opt_in="http", path="/fails/")
+        assert answer.server["attributes"]["error.type"] == "ZeroDivisionError"
+
+
 class TestExcluded:
     @pytest.mark.parametrize(
         ("entries", "path", "traced"),

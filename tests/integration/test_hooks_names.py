@@ -1,7 +1,7 @@
 """Names made of Django's routes, and the excluded-URL rule, by tables."""
 
 import pytest
-from nuages.hooks.request import route_name
+from nuages.hooks.routes import route_name
 from nuages.hooks.support import UrlFilter
 
 

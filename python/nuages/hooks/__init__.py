@@ -19,6 +19,7 @@ from nuages.hooks import support
 
 NAMES = (
     "request",
+    "channels",
     "middleware",
     "view",
     "orm",
@@ -41,6 +42,8 @@ NAMES = (
 TRIGGERS = (
     "django",
     "django.core.cache",
+    "channels.consumer",
+    "channels.routing",
     "django.core.mail",
     "django.contrib.auth",
     "django.contrib.auth.models",

@@ -1,19 +1,21 @@
-"""Requests: one SERVER span each, from the server's call to the response's close().
+"""Requests: one SERVER span each, from the server's call to the response's close() or the last ASGI message.
 
-`WSGIHandler.__call__` opens the span; `BaseHandler.get_response` opens it where nobody has (test clients, other handlers) and notes the
-response; `resolve_request` gives the name; `response_for_exception` gives the exception behind a 500. The coroutine counterpart
-`get_response_async` is hooked by a real `async def`, so that servers and Django still see a coroutine function.
+`WSGIHandler.__call__` and `ASGIHandler.__call__` open the span; `BaseHandler.get_response` opens it where nobody has (test clients, other
+handlers) and notes the response; `resolve_request` gives the name; `response_for_exception` gives the exception behind a 500. Coroutines are
+hooked by a real `async def`, so that servers and Django still see coroutine functions, and nothing of ours waits in a thread.
 """
 
 from __future__ import annotations
 
 import asyncio
 import functools
-import re
 from typing import Any
 
+from opentelemetry import context, trace
+
 from nuages import _native
-from nuages.hooks import support
+from nuages.hooks import asgi_support, support
+from nuages.hooks.routes import route_name
 
 _patches = support.Patches()
 
@@ -24,124 +26,106 @@ def available() -> bool:
 
 def install() -> None:
     from django.core import exceptions
-    from django.core.handlers import base, exception, wsgi
+    from django.core.handlers import asgi, base, exception, wsgi
     from django.http import Http404
     from django.http.multipartparser import MultiPartParserError
 
-    client_errors = (
+    expected = (  # noted on spans that they leave, but no ERROR: answered with a 4xx, or nobody waits any more
+        asyncio.CancelledError,
         Http404,
         exceptions.PermissionDenied,
         MultiPartParserError,
         exceptions.BadRequest,
         exceptions.SuspiciousOperation,
     )
-    _native.configure_hooks(support.request_options, route_name, support.call_site, client_errors)
+    _native.configure_hooks(support.request_options, route_name, support.call_site, expected)
     _patches.replace(wsgi.WSGIHandler, "__call__", "wsgi")
     _patches.replace(base.BaseHandler, "get_response", "get_response")
     _patches.replace(base.BaseHandler, "resolve_request", "resolve")
     _patches.replace(exception, "response_for_exception", "exception_response")
-    _patches.put(base.BaseHandler, "get_response_async", _traced_async(base.BaseHandler.get_response_async))
+    _patches.put(base.BaseHandler, "get_response_async", _traced_async(vars(base.BaseHandler)["get_response_async"]))
+    _patches.put(asgi.ASGIHandler, "__call__", _traced_application(vars(asgi.ASGIHandler)["__call__"], ("http",)))
 
 
 def uninstall() -> None:
     _patches.undo()
 
 
+def _traced_application(original: Any, kinds: tuple[str, ...]) -> Any:
+    """An ASGI application's `__call__` as one request, for scopes of these kinds; a request that is open already is left alone."""
+
+    @functools.wraps(original)
+    async def __call__(self: Any, scope: Any, receive: Any, send: Any) -> Any:
+        request = None
+        if support.enabled(__call__) and isinstance(scope, dict) and scope.get("type") in kinds:
+            request = _native.begin_asgi(scope)
+        if request is None:
+            return await original(self, scope, receive, send)
+
+        def traced_send(message: Any) -> Any:
+            request.sent(message)
+            return send(message)
+
+        try:
+            return await original(self, scope, asgi_support.watched(request, receive), traced_send)
+        except BaseException as error:
+            asgi_support.ended_by(request, error)
+            raise
+        finally:
+            request.leave()
+            request.close()
+
+    return support.shim(__call__)
+
+
 def _traced_async(original: Any) -> Any:
     @functools.wraps(original)
     async def get_response_async(self: Any, request: Any) -> Any:
-        span = _native.begin_request(request)
-        if span is None:
+        opened = _native.begin_request(request) if support.enabled(get_response_async) else None
+        if opened is None:
             return await original(self, request)
+        span, own = opened
         try:
             response = await original(self, request)
         except BaseException as error:
-            if not isinstance(error, asyncio.CancelledError):  # the client has gone: no failure of the application
-                span.failed(error)
-            span.leave()
-            span.close()
+            if own:
+                asgi_support.ended_by(span, error)
+                span.leave()
+                span.close()
+            elif isinstance(error, asyncio.CancelledError):
+                span.lost("asyncio.cancelled")
             raise
-        span.leave()
+        if own:
+            span.leave()
         span.answered(request, response)
+        if own and getattr(response, "is_async", False):
+            response._iterator = _FollowedBody(span, response._iterator)
         return response
 
-    return get_response_async
+    return support.shim(get_response_async)
 
 
-# ---- route -> name ----
+class _FollowedBody:
+    """An asynchronous body whose steps run with the request's span current, where no ASGI handler of ours is around them."""
 
-_CONVERTER = re.compile(r"<(?:[^<>:]+:)?([^<>:]+)>")
-_REGEX_SIGNS = re.compile(r"\(\?|\\|\^|\$|\[")
+    def __init__(self, request: Any, inner: Any) -> None:
+        self._request = request
+        self._inner = inner
 
+    def __aiter__(self) -> Any:
+        return self
 
-def route_name(route: str) -> str:
-    """`books/<int:book_id>/` and `^books/(?P<book_id>\\d+)/$` both become `/books/{book_id}/`."""
-    text = _plain_regex(route) if _REGEX_SIGNS.search(route) else _CONVERTER.sub(r"{\1}", route)
-    return re.sub(r"/{2,}", "/", "/" + text)
+    async def __anext__(self) -> Any:
+        token = context.attach(trace.set_span_in_context(self._request.span))
+        try:
+            return await self._inner.__anext__()
+        except StopAsyncIteration:
+            raise
+        except BaseException as error:
+            asgi_support.ended_by(self._request, error)
+            raise
+        finally:
+            context.detach(token)
 
-
-def _plain_regex(route: str) -> str:
-    """A regular expression as a path: named groups become `{name}`, unnamed ones and character classes a number, optional parts stay."""
-    # path() converters of an enclosing include; `(?P<name>` looks like one and is not
-    route = re.sub(r"(?<!\?P)<(?:[^<>:]+:)?([^<>:]+)>", r"{\1}", route)
-    out: list[str] = []
-    position = unnamed = 0
-    while position < len(route):
-        sign = route[position]
-        piece = sign
-        end = position + 1
-        if sign == "\\":
-            following = route[position + 1 : position + 2]
-            piece = (
-                "" if following in tuple("ZAb") else f"{{{following}}}" if following in tuple("dwsDWS") else following
-            )
-            end += 1
-        elif sign == "(":
-            end = _closing(route, position) + 1
-            group = route[position + 1 : end - 1]
-            named = re.match(r"\?P<(\w+)>", group)
-            if named:
-                piece = f"{{{named[1]}}}"
-            elif group.startswith("?"):
-                piece = _plain_regex(group[2:]) if group.startswith("?:") else ""
-            else:
-                piece, unnamed = f"{{{unnamed}}}", unnamed + 1
-        elif sign == "[":
-            end = _end_of_class(route, position)
-            piece, unnamed = f"{{{unnamed}}}", unnamed + 1
-        elif sign == "{" and (repeat := re.match(r"\{\d*,?\d*\}", route[position:])):
-            piece, end = "", position + repeat.end()
-        elif sign in "^$?*+":
-            piece = ""
-        out.append(piece)
-        position = end
-    return "".join(out)
-
-
-def _end_of_class(text: str, start: int) -> int:
-    """The index behind the `]` that closes the character class at `start`."""
-    position = start + 1
-    while position < len(text) and (text[position] != "]" or position == start + 1):
-        position += 2 if text[position] == "\\" else 1
-    return position + 1
-
-
-def _closing(text: str, start: int) -> int:
-    """The index of the parenthesis that closes the one at `start`; the last index when none does."""
-    depth = 0
-    position = start
-    while position < len(text):
-        sign = text[position]
-        if sign == "[":
-            position = _end_of_class(text, position)
-            continue
-        if sign == "\\":
-            position += 1
-        elif sign == "(":
-            depth += 1
-        elif sign == ")":
-            depth -= 1
-            if depth == 0:
-                return position
-        position += 1
-    return len(text) - 1
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)

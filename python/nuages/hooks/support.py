@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import inspect
@@ -131,8 +132,8 @@ _ABSENT = object()
 
 
 def _pass_through(replacement: Any) -> None:
-    target = replacement.fget if isinstance(replacement, property) else replacement
-    if isinstance(target, _native.HookFunction):
+    target: Any = replacement.fget if isinstance(replacement, property) else replacement
+    if isinstance(target, _native.HookFunction) or "nuages_enabled" in getattr(target, "__dict__", ()):
         target.nuages_enabled = False
 
 
@@ -147,7 +148,9 @@ class OpenSpan:
 
     def close(self, error: Optional[BaseException]) -> None:
         context_api.detach(self._token)
-        if error is not None:
+        if isinstance(error, asyncio.CancelledError):  # somebody stopped waiting: no failure of the application
+            self.span.set_attribute("asyncio.cancelled", True)
+        elif error is not None:
             self.span.record_exception(error, escaped=True)
             self.span.set_status(Status(StatusCode.ERROR, f"{type(error).__name__}: {error}"))
         self.span.end()
@@ -165,6 +168,16 @@ def close_span(opened: Optional[OpenSpan], error: Optional[BaseException] = None
         opened.close(error)
 
 
+def shim(traced: Callable[..., Any]) -> Callable[..., Any]:
+    """Marks a Python function that stands for a hooked one, so that `Patches.undo` can make it pass through."""
+    traced.nuages_enabled = True  # type: ignore[attr-defined]
+    return traced
+
+
+def enabled(traced: Callable[..., Any]) -> bool:
+    return bool(getattr(traced, "nuages_enabled", False))
+
+
 def awaiting(
     original: Callable[..., Any], before: Callable[..., Any], after: Callable[..., None]
 ) -> Callable[..., Any]:
@@ -174,7 +187,7 @@ def awaiting(
     async def traced(*args: Any, **kwargs: Any) -> Any:
         state = None
         try:
-            state = before(args, kwargs)
+            state = before(args, kwargs) if enabled(traced) else None
         except Exception:
             failed("before a hooked call")
         if state is None:
@@ -192,7 +205,7 @@ def awaiting(
             except Exception:
                 failed("after a hooked call")
 
-    return traced
+    return shim(traced)
 
 
 @contextlib.contextmanager
@@ -299,6 +312,8 @@ def refresh() -> None:
     capture = settings.get("capture_parameters") and settings.get("masking") not in ("gdpr", "hipaa")
     request_options["parameters"] = shown_parameters if capture else None
     _note_propagator()
+    names = {word.strip().lower() for word in os.environ.get("OTEL_SEMCONV_STABILITY_OPT_IN", "").split(",")}
+    request_options["semconv_http"] = 2 if "http/dup" in names else 1 if "http" in names else 0
     entries = tuple(settings.get("excluded_urls"))
     current = request_options["excluded"]
     if not entries:

@@ -12,11 +12,12 @@ import sys
 def _targets():
     from celery.app.base import Celery
     from celery.app.task import Task
+    from channels import consumer, routing
     from django.contrib import auth
     from django.contrib.auth.models import PermissionsMixin
     from django.core.cache import CacheHandler, cache
     from django.core.cache.backends.locmem import LocMemCache
-    from django.core.handlers import base, exception, wsgi
+    from django.core.handlers import asgi, base, exception, wsgi
     from django.core.mail import EmailMessage
     from django.core.management.base import BaseCommand
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -33,6 +34,11 @@ def _targets():
     cache.get("a cache of this thread")
     return {
         "WSGIHandler.__call__": (wsgi.WSGIHandler, "__call__"),
+        "ASGIHandler.__call__": (asgi.ASGIHandler, "__call__"),
+        "ProtocolTypeRouter.__call__": (routing.ProtocolTypeRouter, "__call__"),
+        "URLRouter.__call__": (routing.URLRouter, "__call__"),
+        "AsyncConsumer.__call__": (consumer.AsyncConsumer, "__call__"),
+        "await_many_dispatch": (consumer, "await_many_dispatch"),
         "get_response": (base.BaseHandler, "get_response"),
         "get_response_async": (base.BaseHandler, "get_response_async"),
         "resolve_request": (base.BaseHandler, "resolve_request"),
@@ -281,6 +287,20 @@ def hooks_and_attributes():
     finally:
         hooks.set_request_hooks()
     return {"status": status, "failures": _native.hook_failures() - before}
+
+
+def semantic_conventions(opt_in, path):
+    """Attribute names of a request under OTEL_SEMCONV_STABILITY_OPT_IN."""
+    from django.test import Client
+    from nuages import hooks
+
+    os.environ["OTEL_SEMCONV_STABILITY_OPT_IN"] = opt_in
+    hooks.install_all()
+    try:
+        return Client(raise_request_exception=False).get(path, headers={"host": "testserver:8000"}).status_code
+    finally:
+        del os.environ["OTEL_SEMCONV_STABILITY_OPT_IN"]
+        hooks.install_all()
 
 
 def excluded(entries, path):
