@@ -1,9 +1,10 @@
 """Where there is no native core: one log line, and the official SDK does the tracing.
 
 The core needs CPython with the GIL on Linux with glibc, and an extension that loads. Everywhere else (PyPy, macOS, Windows, musl, free-threaded
-builds, subinterpreters with a GIL of their own, a broken installation) `import nuages`, every on-ramp and the names the import finder serves
-keep working: `install()` ends here, the application's own tracing code uses the official classes it named, and an automatic on-ramp sets up the
-official provider, exporter and instrumentations that are installed. What only the core does (hooks, N+1, masking) is off, and the line says so.
+builds, subinterpreters with a GIL of their own, a broken installation), and where opentelemetry-sdk moved something under it (_selftest.py), `import
+nuages`, every on-ramp and the names the import finder serves keep working: `install()` ends here, the application's own tracing code uses the
+official classes it named, and an automatic on-ramp sets up the official provider, exporter and instrumentations that are installed. What only the
+core does (hooks, N+1, masking) is off, and the line says so.
 
 Nothing here imports the core's half of this package.
 """
@@ -15,7 +16,7 @@ import logging
 import os
 import sys
 import threading
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 logger = logging.getLogger("nuages")
 
@@ -23,6 +24,8 @@ CAPABILITIES_LOST = "Django hooks, N+1 detection and masking are off"
 _UNKNOWN = object()
 _lock = threading.RLock()
 _problem: Any = _UNKNOWN
+_checking = False
+_after_check: list[Callable[[], None]] = []
 _said = False
 _own_provider: Any = None
 _wants_provider = False
@@ -42,19 +45,30 @@ _INSTRUMENTORS = (
 
 
 def problem() -> Optional[str]:
-    """Why there is no native core in this process; None when there is one. Loads it to find out, once."""
-    global _problem
+    """Why there is no native core in this process; None when there is one. Loads and tries it to find out, once."""
+    global _problem, _checking
     with _lock:
         if _problem is _UNKNOWN:
-            _problem = _find_problem()
+            if _checking:  # the self-test's own imports lead back here
+                return None
+            _checking = True
+            try:
+                _problem = _find_problem()
+            finally:
+                _checking = False
+            waiting = _after_check[:]
+            _after_check.clear()
+            for call in waiting:
+                call()
         return _problem  # type: ignore[no-any-return]
 
 
-def declare(reason: str) -> None:
-    """Makes this process do without the core from now on: for a self-test that failed before anything was installed."""
-    global _problem
+def after_check(call: Callable[[], None]) -> bool:
+    """Puts off a call that comes from inside of the self-test; False: there is none going on in this thread."""
     with _lock:
-        _problem = reason
+        if _checking:
+            _after_check.append(call)
+        return _checking
 
 
 def _find_problem() -> Optional[str]:
@@ -69,7 +83,9 @@ def _find_problem() -> Optional[str]:
         if isinstance(error, ModuleNotFoundError) and error.name == "nuages._native":
             return f"there is none for {sys.platform} in this installation"
         return f"it could not be loaded ({error})"
-    return None
+    selftest: Any = importlib.import_module("nuages._selftest")
+    reason: Optional[str] = selftest.problem()
+    return reason
 
 
 def install(automatic: bool) -> None:
@@ -83,7 +99,7 @@ def install(automatic: bool) -> None:
         _wants_provider = _wants_provider or automatic
         # With Django the provider waits until the application had its chance to set one (django_ready).
         if _wants_provider and "django" not in sys.modules:
-            _ensure_provider()
+            _guarded(_ensure_provider)
 
 
 def django_ready() -> None:
@@ -93,8 +109,15 @@ def django_ready() -> None:
     with _lock:
         settings.django_settings_loaded()
         if _wants_provider:
-            _ensure_provider()
+            _guarded(_ensure_provider)
             _instrument()
+
+
+def _guarded(call: Callable[[], None]) -> None:
+    try:
+        call()
+    except Exception:
+        logger.exception("nuages could not set up the official OpenTelemetry SDK; the application goes on untraced")
 
 
 def _say(automatic: bool) -> None:
@@ -140,7 +163,7 @@ def _ensure_provider() -> None:
     exporter = _exporter()
     if (
         _own_provider is not None
-        or api._TRACER_PROVIDER is not None
+        or not isinstance(api.get_tracer_provider(), api.ProxyTracerProvider)
         or exporter is None
         or settings.get("sdk_disabled")
         or os.environ.get("OTEL_TRACES_EXPORTER", "").strip().lower() == "none"
@@ -156,7 +179,7 @@ def _ensure_provider() -> None:
     original = api.set_tracer_provider
 
     def set_tracer_provider(tracer_provider: Any) -> None:
-        if api._TRACER_PROVIDER is provider:
+        if getattr(api, "_TRACER_PROVIDER", None) is provider:
             api._TRACER_PROVIDER = (
                 tracer_provider  # ours goes on for those who have a tracer of it, and is flushed at exit
             )

@@ -37,6 +37,8 @@ def install(*, automatic: bool = False, **values: Any) -> None:
     `automatic`: also without any tracing code of the application's, with a provider from the environment.
     """
     global _installed, _automatic
+    if _fallback.after_check(lambda: install(automatic=automatic, **values)):
+        return
     with _lock:
         if values:
             settings.override(**values)

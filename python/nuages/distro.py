@@ -54,9 +54,13 @@ def pre_instrument() -> None:
 
 def tracer_provider() -> Any:
     """OTEL_PYTHON_TRACER_PROVIDER=nuages: a provider as the other variables want it."""
-    from nuages import _install
+    from nuages import _fallback, _install
 
     _install.install()
+    if _fallback.problem() is not None:
+        from opentelemetry.sdk.trace import TracerProvider
+
+        return TracerProvider()
     return _install.make_provider()
 
 
