@@ -84,8 +84,8 @@ def _check_shapes() -> None:
 
     _expect(issubclass(Context, dict) and Context.__setitem__ is not dict.__setitem__, "Context is no read-only dict")
     _expect(isinstance(_SPAN_KEY, str), "the key of the current span is no str")
-    flags = api.TraceFlags(api.TraceFlags.SAMPLED)
-    _expect(isinstance(flags, int) and flags.sampled, "TraceFlags is no int")
+    flags: Any = api.TraceFlags(api.TraceFlags.SAMPLED)
+    _expect(flags.sampled and isinstance(flags, int), "TraceFlags is no int")
     context = api.SpanContext(5, 6, True, flags)
     _expect(isinstance(context, tuple), "SpanContext is no tuple")
     _expect(
