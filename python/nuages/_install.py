@@ -13,12 +13,11 @@ from __future__ import annotations
 import importlib
 import logging
 import os
-import sys
 import threading
 from types import ModuleType
 from typing import Any, Optional
 
-from nuages import _fallback, _import, settings
+from nuages import _adopt, _fallback, _import, settings
 
 logger = logging.getLogger("nuages")
 
@@ -62,6 +61,8 @@ def _install_once() -> None:
     finder = _import.finder()
     _import.serve_names(finder, instrumentors="none" not in hooks)
     install_sdk()
+    if "none" not in hooks:
+        _adopt.instrumentors()
     finder.watch("django.conf", _watch_django_settings)
     finder.watch("django.apps.registry", _watch_django_apps)
     for trigger in _triggers():
@@ -86,7 +87,7 @@ def install_sdk() -> None:
         from opentelemetry.sdk.trace import export as sdk_export
 
         from nuages import _native_side
-        from nuages.sdk import export, otlp_grpc, trace
+        from nuages.sdk import export, trace
 
         for module, name, native in (
             (sdk, "TracerProvider", trace.TracerProvider),
@@ -98,7 +99,7 @@ def install_sdk() -> None:
             setattr(module, name, native)
             if name != "Tracer":
                 _redirect(original, native)
-        _rebind_early_exporter(otlp_grpc)
+        _adopt.exporter_classes()
         _patch_proxy_tracer(api)
         _patch_set_tracer_provider(api)
         _native_side.set_native_level()
@@ -106,7 +107,7 @@ def install_sdk() -> None:
         if current is not None and type(current) is trace.OfficialTracerProvider:
             try:
                 trace.TracerProvider.adopt(current)
-                _adopt_processors(current)
+                _adopt.processors(current)
                 logger.info("the TracerProvider that was set before nuages is native now")
             except Exception:
                 logger.exception(
@@ -121,27 +122,6 @@ def _redirect(original: Any, native: Any) -> None:
 
     def __new__(cls: Any, *args: Any, **kwargs: Any) -> Any:
         return object.__new__(native if cls is original else cls)
-
-    original.__new__ = staticmethod(__new__)
-
-
-def _rebind_early_exporter(otlp_grpc: ModuleType) -> None:
-    """The official exporter module was imported before us: its class makes native exporters where the arguments allow it."""
-    module = sys.modules.get(otlp_grpc.OFFICIAL)
-    if module is None or getattr(module, "__nuages__", False):
-        return
-    original = module.OTLPSpanExporter
-    setattr(module, "OTLPSpanExporter", otlp_grpc.OTLPSpanExporter)  # noqa: B010
-
-    def __new__(cls: Any, *args: Any, **kwargs: Any) -> Any:
-        if (
-            cls is not original
-            or kwargs.get("credentials") is not None
-            or kwargs.get("channel_options")
-            or len(args) > 2
-        ):
-            return object.__new__(cls)
-        return otlp_grpc.OTLPSpanExporter(*args, **kwargs)
 
     original.__new__ = staticmethod(__new__)
 
@@ -220,39 +200,6 @@ def _patch_set_tracer_provider(api: Any) -> None:
                 _forget_hook_tracers()
 
     api.set_tracer_provider = set_tracer_provider
-
-
-def _adopt_processors(provider: Any) -> None:
-    """Official batch processors over the official OTLP exporter become native pipelines; what they have queued is flushed first."""
-    from nuages.sdk import export, otlp_grpc
-
-    kept = []
-    for processor in provider._active_span_processor._span_processors:
-        exporter: Any = getattr(processor, "span_exporter", None)
-        official = sys.modules.get(otlp_grpc.OFFICIAL)
-        is_ours = (
-            type(exporter).__module__ in {otlp_grpc.OFFICIAL, "nuages._official_otlp_grpc"} and official is not None
-        )
-        if type(processor) is not export.OfficialBatchSpanProcessor or not is_ours:
-            kept.append(processor)
-            continue
-        scheme = "http" if exporter._insecure else "https"
-        inner = getattr(processor, "_batch_processor", None)
-        native = export.BatchSpanProcessor(
-            otlp_grpc.OTLPSpanExporter(
-                endpoint=f"{scheme}://{exporter._endpoint}",
-                headers=[
-                    (str(key), str(value)) for key, value in exporter._headers if str(key).lower() != "user-agent"
-                ],
-                timeout=exporter._timeout,
-            ),
-            max_queue_size=getattr(inner, "_max_queue_size", None),
-            schedule_delay_millis=getattr(inner, "_schedule_delay_millis", None) or None,
-            max_export_batch_size=getattr(inner, "_max_export_batch_size", None),
-        )
-        threading.Thread(target=processor.shutdown, name="nuages-adopt", daemon=True).start()
-        kept.append(native)
-    provider._active_span_processor._span_processors = tuple(kept)
 
 
 def _watch_propagate(module: ModuleType) -> None:

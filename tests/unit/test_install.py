@@ -205,6 +205,187 @@ provider.force_flush()
     assert all(one.metadata.get("x-key") == "k" for one in otlp_server.received)
 
 
+HTTP_RECEIVER = """
+import gzip, threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+got = []
+class Handler(BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["content-length"]))
+        if self.headers.get("content-encoding") == "gzip":
+            body = gzip.decompress(body)
+        request = ExportTraceServiceRequest.FromString(body)
+        names = [span.name for one in request.resource_spans for scope in one.scope_spans for span in scope.spans]
+        agent = "native" if "Nuages" in self.headers["user-agent"] else "official"
+        got.extend((name, agent, self.path, self.headers.get("x-key"), self.headers.get("x-more")) for name in names)
+        self.send_response(200)
+        self.send_header("content-length", "0")
+        self.end_headers()
+    def log_message(self, *arguments):
+        pass
+server = HTTPServer(("127.0.0.1", 0), Handler)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+url = f"http://127.0.0.1:{server.server_address[1]}/mine/v1/traces"
+"""
+
+
+@pytest.mark.parametrize("processor", ["BatchSpanProcessor", "SimpleSpanProcessor"])
+@pytest.mark.parametrize(
+    ("session", "agent", "more"),
+    [("None", "native", "None"), ("plain", "native", "'m'"), ("special", "official", "'m'")],
+)
+def test_an_official_http_exporter_is_replaced_when_its_provider_is_adopted(
+    run_python: Any, processor: str, session: str, agent: str, more: str
+) -> None:
+    """Where the requests.Session holds nothing that only requests can do; else it stays, and gets masked copies."""
+    run_python(
+        HTTP_RECEIVER
+        + f"""
+import requests
+plain, special = requests.Session(), requests.Session()
+plain.headers["x-more"] = special.headers["x-more"] = "m"
+special.auth = ("user", "password")
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.exporter.otlp.proto.http import Compression
+provider = TracerProvider()
+exporter = OTLPSpanExporter(endpoint=url, headers={{"x-key": "k"}}, timeout=7, compression=Compression.Gzip, session={session})
+provider.add_span_processor({processor}(exporter))
+trace.set_tracer_provider(provider)
+tracer = trace.get_tracer("t")
+tracer.start_span("before").end()
+import nuages
+nuages.install()
+tracer.start_span("after by someone@example.com").end()
+(processor,) = provider._active_span_processor._span_processors
+assert provider.force_flush(20_000)
+import time
+deadline = time.monotonic() + 20
+while len(got) < 2 and time.monotonic() < deadline:  # what was queued is flushed by a thread of its own
+    time.sleep(0.01)
+masked = "after by someone@example.com" not in str(got)
+assert masked and got[0][0] == "before" or got[1][0] == "before", got
+(after,) = [one for one in got if one[0].startswith("after")]
+assert after[1:] == ("{agent}", "/mine/v1/traces", "k", {more}), after
+assert (processor.pipeline is not None) == ("{agent}" == "native")
+if processor.pipeline is not None:
+    assert (processor.span_exporter._timeout, processor.span_exporter._compression) == (7, "gzip")
+"""
+    )
+
+
+def test_an_official_grpc_exporter_with_credentials_stays(run_python: Any) -> None:
+    run_python(
+        """
+import grpc
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+provider = TracerProvider()
+for options in (
+    {"endpoint": "https://127.0.0.1:1", "credentials": grpc.ssl_channel_credentials()},
+    {"endpoint": "http://127.0.0.1:1", "channel_options": (("grpc.max_send_message_length", 5),)},
+    {"endpoint": "http://127.0.0.1:1", "retryable_error_codes": [grpc.StatusCode.NOT_FOUND]},
+    {"endpoint": "http://127.0.0.1:1", "compression": grpc.Compression.Gzip},
+):
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(**options)))
+trace.set_tracer_provider(provider)
+import nuages
+nuages.install()
+processors = provider._active_span_processor._span_processors
+assert [one.pipeline is not None for one in processors] == [False, False, False, True]
+assert processors[3].span_exporter._compression == "gzip"
+assert type(processors[0]).__module__ == "nuages.sdk.export" and type(processors[0].span_exporter).__module__.startswith("opentelemetry.")
+import os
+os._exit(0)
+"""
+    )
+
+
+def test_exporter_classes_imported_before_install_make_native_exporters(run_python: Any) -> None:
+    run_python(
+        """
+import grpc, requests
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as Grpc
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as Http
+class Mine(Http):
+    pass
+import nuages
+nuages.install()
+assert [type(one()).__module__ for one in (Grpc, Http)] == ["nuages.sdk.otlp_grpc", "nuages.sdk.otlp_http"]
+assert type(Http(session=requests.Session())) is Http and type(Mine()) is Mine
+assert type(Grpc(credentials=grpc.ssl_channel_credentials())) is Grpc
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+assert OTLPSpanExporter.__module__ == "nuages.sdk.otlp_http"
+"""
+    )
+
+
+OFFICIAL_FIRST = """
+import sys
+from django.conf import settings
+settings.configure(
+    SECRET_KEY="x", ROOT_URLCONF="urls", ALLOWED_HOSTS=["*"], MIDDLEWARE=["django.middleware.common.CommonMiddleware"],
+    INSTALLED_APPS=APPS,
+    DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
+)
+from opentelemetry import trace
+from opentelemetry.instrumentation.django import DjangoInstrumentor
+from opentelemetry.instrumentation.sqlite3 import SQLite3Instrumentor
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+memory = InMemorySpanExporter()
+provider = TracerProvider()
+provider.add_span_processor(SimpleSpanProcessor(memory))
+trace.set_tracer_provider(provider)
+held = DjangoInstrumentor()
+held.instrument(excluded_urls="health/", request_hook=lambda span, request: span.set_attribute("hooked", True))
+SQLite3Instrumentor().instrument()
+import django
+django.setup()
+from django.db import connection
+from django.http import HttpResponse
+from django.urls import path
+def hello(request):
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+    return HttpResponse("hello")
+sys.modules["urls"] = type(sys)("urls")
+sys.modules["urls"].urlpatterns = [path("hello/", hello), path("health/", hello)]
+from django.test import Client
+client = Client()
+LATE
+for url in ("/hello/", "/health/"):
+    assert client.get(url).content == b"hello"
+held.instrument()
+spans = memory.get_finished_spans()
+names = sorted(span.name for span in spans)
+assert names == EXPECTED, names
+(server,) = [span for span in spans if span.kind is trace.SpanKind.SERVER]
+assert server.attributes["hooked"] is True
+assert DjangoInstrumentor().is_instrumented_by_opentelemetry and DjangoInstrumentor.__module__.startswith("opentelemetry.")
+from opentelemetry.instrumentation.django import DjangoInstrumentor as Now
+assert type(DjangoInstrumentor()) is Now and Now.__module__ == "nuages.instrumentation.django"
+"""
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["INSTALLED_APPS", "after the first request"])
+def test_official_instrumentation_that_was_there_first_is_replaced(run_python: Any, late: bool) -> None:
+    """The application's own tracing code ran before nuages came: each request and query is told once."""
+    names = ["GET /hello/", "SELECT", "__main__.hello"]
+    if not late:  # middleware is hooked when a handler loads it
+        names += ["CommonMiddleware.process_request", "CommonMiddleware.process_response"]
+    # a connection that the official instrumentation has opened goes on telling its queries
+    late_code = "client.get('/hello/'); connection.connection = None; memory.clear(); import nuages; nuages.install()" if late else ""
+    code = OFFICIAL_FIRST.replace("APPS=APPS", f"APPS={[] if late else ['nuages']}").replace("LATE", late_code)
+    run_python(code.replace("EXPECTED", repr(sorted(names))))
+
+
 def test_the_second_provider_is_refused_as_by_the_api(run_python: Any) -> None:
     done = run_python(
         """
