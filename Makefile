@@ -106,6 +106,9 @@ test-pythons: setup-check ## the installed wheel on every CPython from 3.9 to 3.
 	@$(PYTHON) tools/pythons.py
 check-aarch64: ## cross-compile the agent for aarch64 and run its tests under qemu
 	@tools/aarch64.sh
+.PHONY: jaeger-golden
+jaeger-golden: setup-check ## build Jaeger from its Go module and record what it answers for the spans of tests/golden/jaeger
+	@$(PYTHON) tools/jaeger_golden.py
 wheel: setup-check ## sdist and wheels in dist/
 	@$(PYTHON) tools/wheel.py
 

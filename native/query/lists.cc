@@ -2,6 +2,7 @@
 
 #include <map>
 
+#include "query/promoted_condition.h"
 #include "query/rows.h"
 #include "store/attribute_text.h"
 #include "store/promoted.h"
@@ -45,61 +46,6 @@ class Conditions {
   store::Parameters parameters_;
 };
 
-// Where a promoted attribute's value is, as text.
-const char* column_text(store::Field field) {
-  using store::Field;
-  switch (field) {
-    case Field::kHttpMethod:
-      return "http_method";
-    case Field::kHttpRoute:
-      return "http_route";
-    case Field::kHttpStatus:
-      return "toString(http_status)";
-    case Field::kDbSystem:
-      return "db_system";
-    case Field::kDbName:
-      return "db_name";
-    case Field::kDbOperation:
-      return "db_operation";
-    case Field::kDbTable:
-      return "db_table";
-    case Field::kFingerprint:
-      return "toString(reinterpretAsInt64(fingerprint))";
-    case Field::kStatement:
-    case Field::kSqlLabel:
-      break;  // kept once per fingerprint, in a table of their own
-    case Field::kCodeFile:
-      return "code_file";
-    case Field::kCodeFunction:
-      return "code_function";
-    case Field::kCodeLine:
-      return "toString(code_line)";
-    case Field::kTask:
-      return "task";
-    case Field::kQueue:
-      return "queue";
-    case Field::kNuagesKind:
-      return "nuages_kind";
-    case Field::kQueryCount:
-      return "toString(query_count)";
-    case Field::kNPlusOne:
-      return "if(n_plus_one = 1, 'true', 'false')";
-    case Field::kMaxRepetitions:
-      return "toString(max_repetitions)";
-  }
-  return "''";
-}
-
-// The condition that a row's promoted attribute has the value.
-std::string promoted_condition(store::Field field) {
-  std::string holds = std::string(column_text(field)) + " = {attribute_value:String}";
-  if (field == store::Field::kStatement || field == store::Field::kSqlLabel) {
-    holds = std::string("fingerprint IN (SELECT fingerprint FROM nuages.sqltext WHERE ") +
-            (field == store::Field::kStatement ? "text" : "label") + " = {attribute_value:String})";
-  }
-  return "(has(splitByChar(',', promoted), {attribute_key:String}) AND " + holds + ")";
-}
-
 // Attributes are lines key=json; a text value may have been sent as a string or as a number.
 void add_attribute(Conditions& conditions, const TraceFilter& filter) {
   if (filter.attribute_key.empty()) return;
@@ -108,7 +54,7 @@ void add_attribute(Conditions& conditions, const TraceFilter& filter) {
   std::string holds =
       "hasAny(splitByChar('\\n', attributes), [{attribute_text:String}, {attribute_plain:String}])";
   if (const auto field = store::promoted_field(filter.attribute_key)) {
-    holds += " OR " + promoted_condition(*field);
+    holds += " OR " + promoted_condition(*field, "attribute_key", "attribute_value");
     conditions.parameter("attribute_key", filter.attribute_key);
     conditions.parameter("attribute_value", filter.attribute_value);
   }

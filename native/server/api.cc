@@ -21,7 +21,7 @@ struct Route {
   Response (*handler)(const Context&);
 };
 
-constexpr std::array<Route, 10> kRoutes{{
+constexpr std::array<Route, 16> kRoutes{{
     {"/healthz", health},
     {"/readyz", readiness},
     {"/metrics", metrics},
@@ -32,6 +32,12 @@ constexpr std::array<Route, 10> kRoutes{{
     {"/api/v1/traces/{trace_id}", trace},
     {"/api/v1/traces/{trace_id}/tree", trace_tree},
     {"/api/v1/findings", findings},
+    {"/api/services", jaeger_services},
+    {"/api/services/{service}/operations", jaeger_service_operations},
+    {"/api/operations", jaeger_operations},
+    {"/api/traces", jaeger_traces},
+    {"/api/traces/{trace_id}", jaeger_trace},
+    {"/api/dependencies", jaeger_dependencies},
 }};
 
 // Whether the path is the pattern's; the segment at {…} goes to `parameter`.

@@ -67,5 +67,11 @@ Response traces(const Context& context);
 Response findings(const Context& context);
 Response trace(const Context& context);  // api_trace.cc
 Response trace_tree(const Context& context);
+Response jaeger_services(const Context& context);  // api_jaeger.cc
+Response jaeger_service_operations(const Context& context);
+Response jaeger_operations(const Context& context);
+Response jaeger_traces(const Context& context);
+Response jaeger_trace(const Context& context);
+Response jaeger_dependencies(const Context& context);
 
 }  // namespace nuages::server::api

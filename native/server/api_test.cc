@@ -31,7 +31,12 @@ ServerStatus ready_status() {
 }
 
 Request get(const std::string& path, std::map<std::string, std::string> query = {}) {
-  return {.method = "GET", .path = path, .query = std::move(query), .headers = {}, .body = {}};
+  return {.method = "GET",
+          .path = path,
+          .query = std::move(query),
+          .query_list = {},
+          .headers = {},
+          .body = {}};
 }
 
 boost::json::value json_of(std::string_view text) { return boost::json::parse(text); }
@@ -183,7 +188,17 @@ TEST_F(ApiTest, AnswersHaveTheDocumentedFieldsAndTakeTheDocumentedParameters) {
                                                     {"attribute", "order.id=77"},
                                                     {"limit", "3"},
                                                     {"layout", "full"},
-                                                    {"follow", "true"}};
+                                                    {"follow", "true"},
+                                                    {"operation", "POST /api/orders/"},
+                                                    {"minDuration", "1us"},
+                                                    {"maxDuration", "1h2m3.5s"},
+                                                    {"tag", "order.id:77"},
+                                                    {"tags", R"({"error":"false"})"},
+                                                    {"traceID", to_hex(traces.request)},
+                                                    {"raw", "false"},
+                                                    {"spanKind", "server"},
+                                                    {"endTs", "1999999999999"},
+                                                    {"lookback", "1000"}};
   for (const auto& [path, item] : document.at("paths").as_object()) {
     std::string url(path);
     if (const size_t open = url.find('{'); open != std::string::npos) {

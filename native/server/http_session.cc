@@ -183,7 +183,9 @@ std::optional<Request> HttpSession::parse_target(std::string_view target) {
     auto value = url_decode(
         equals == std::string_view::npos ? std::string_view() : pair.substr(equals + 1), true);
     if (!key || !value || !wire::valid_utf8(*key) || !wire::valid_utf8(*value)) return {};
-    if (!key->empty()) request.query[std::move(*key)] = std::move(*value);
+    if (key->empty()) continue;
+    request.query_list.emplace_back(*key, *value);
+    request.query[std::move(*key)] = std::move(*value);
   }
   return request;
 }

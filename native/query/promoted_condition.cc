@@ -1,0 +1,64 @@
+#include "query/promoted_condition.h"
+
+namespace nuages::query {
+namespace {
+
+// Where a promoted attribute's value is, as text.
+const char* column_text(store::Field field) {
+  using store::Field;
+  switch (field) {
+    case Field::kHttpMethod:
+      return "http_method";
+    case Field::kHttpRoute:
+      return "http_route";
+    case Field::kHttpStatus:
+      return "toString(http_status)";
+    case Field::kDbSystem:
+      return "db_system";
+    case Field::kDbName:
+      return "db_name";
+    case Field::kDbOperation:
+      return "db_operation";
+    case Field::kDbTable:
+      return "db_table";
+    case Field::kFingerprint:
+      return "toString(reinterpretAsInt64(fingerprint))";
+    case Field::kStatement:
+    case Field::kSqlLabel:
+      break;  // kept once per fingerprint, in a table of their own
+    case Field::kCodeFile:
+      return "code_file";
+    case Field::kCodeFunction:
+      return "code_function";
+    case Field::kCodeLine:
+      return "toString(code_line)";
+    case Field::kTask:
+      return "task";
+    case Field::kQueue:
+      return "queue";
+    case Field::kNuagesKind:
+      return "nuages_kind";
+    case Field::kQueryCount:
+      return "toString(query_count)";
+    case Field::kNPlusOne:
+      return "if(n_plus_one = 1, 'true', 'false')";
+    case Field::kMaxRepetitions:
+      return "toString(max_repetitions)";
+  }
+  return "''";
+}
+
+}  // namespace
+
+std::string promoted_condition(store::Field field, const std::string& key,
+                               const std::string& value) {
+  const std::string text = "{" + value + ":String}";
+  std::string holds = std::string(column_text(field)) + " = " + text;
+  if (field == store::Field::kStatement || field == store::Field::kSqlLabel) {
+    holds = std::string("fingerprint IN (SELECT fingerprint FROM nuages.sqltext WHERE ") +
+            (field == store::Field::kStatement ? "text" : "label") + " = " + text + ")";
+  }
+  return "(has(splitByChar(',', promoted), {" + key + ":String}) AND " + holds + ")";
+}
+
+}  // namespace nuages::query
