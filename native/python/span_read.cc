@@ -115,6 +115,11 @@ PyObject* get_scope(PyObject* self, void*) {
   return Ref::share(tracer && tracer->scope_object ? tracer->scope_object : Py_None).release();
 }
 
+PyObject* get_tracer(PyObject* self, void*) {
+  auto* tracer = reinterpret_cast<PyObject*>(self_of(self)->tracer);
+  return Ref::share(tracer ? tracer : Py_None).release();
+}
+
 template <uint32_t trace::RecordHeader::* kField>
 PyObject* get_dropped(PyObject* self, void*) {
   uint32_t value = 0;
@@ -267,6 +272,7 @@ PyGetSetDef kRecordingGetSet[] = {
     {"_resource", get_resource, nullptr, nullptr, nullptr},
     {"instrumentation_scope", get_scope, nullptr, nullptr, nullptr},
     {"_instrumentation_scope", get_scope, nullptr, nullptr, nullptr},
+    {"_tracer", get_tracer, nullptr, nullptr, nullptr},
     {"dropped_attributes", get_dropped<&trace::RecordHeader::dropped_attributes>, nullptr, nullptr,
      nullptr},
     {"dropped_events", get_dropped<&trace::RecordHeader::dropped_events>, nullptr, nullptr,

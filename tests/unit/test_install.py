@@ -381,7 +381,11 @@ def test_official_instrumentation_that_was_there_first_is_replaced(run_python: A
     if not late:  # middleware is hooked when a handler loads it
         names += ["CommonMiddleware.process_request", "CommonMiddleware.process_response"]
     # a connection that the official instrumentation has opened goes on telling its queries
-    late_code = "client.get('/hello/'); connection.connection = None; memory.clear(); import nuages; nuages.install()" if late else ""
+    late_code = (
+        "client.get('/hello/'); connection.connection = None; memory.clear(); import nuages; nuages.install()"
+        if late
+        else ""
+    )
     code = OFFICIAL_FIRST.replace("APPS=APPS", f"APPS={[] if late else ['nuages']}").replace("LATE", late_code)
     run_python(code.replace("EXPECTED", repr(sorted(names))))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import weakref
 from typing import Any, Optional
 
 from opentelemetry.sdk.trace import ReadableSpan
@@ -61,12 +62,34 @@ def is_native(exporter: object) -> bool:
     return type(exporter) in (OTLPSpanExporter, HTTPSpanExporter) and getattr(exporter, "native", False)
 
 
+class _Settings:
+    """What programs read of the official worker behind a batch processor, `_batch_processor`."""
+
+    def __init__(self, processor: Any, queue: int, delay: float, batch: int, timeout: float) -> None:
+        self._exporter = processor.span_exporter
+        self._max_queue_size, self._max_export_batch_size = queue, batch
+        self._schedule_delay_millis, self._schedule_delay = delay, delay / 1000
+        self._export_timeout_millis = timeout
+        self._exporting = "Span"
+        self._shutdown = False
+        self._processor = weakref.proxy(processor)
+
+    def emit(self, span: ReadableSpan) -> None:
+        self._processor.on_end(span)
+
+    def force_flush(self, timeout_millis: Optional[int] = None) -> bool:
+        return bool(self._processor.force_flush(timeout_millis))
+
+    def shutdown(self, timeout_millis: float = 30_000) -> None:
+        self._processor.shutdown()
+
+
 class _NativeHalf:
     """What both processors do once they have a pipeline; without one the official class, next in line, does it."""
 
     pipeline: Any = None
     _exporter: Any = None
-    _exporter_ended = False
+    _shutdown = False
 
     def on_start(self, span: Any, parent_context: Any = None) -> None:
         return None
@@ -86,8 +109,11 @@ class _NativeHalf:
 
     def end_exporter(self) -> None:
         """The exporter's own shutdown, once, however many ways lead here."""
-        if not self._exporter_ended:
-            self._exporter_ended = True
+        if not self._shutdown:
+            self._shutdown = True
+            worker: Any = self.__dict__.get("_batch_processor")
+            if worker is not None:
+                worker._shutdown = True
             self._exporter.shutdown()
 
     def force_flush(self, timeout_millis: Optional[int] = 30_000) -> bool:
@@ -135,6 +161,7 @@ class BatchSpanProcessor(_NativeHalf, OfficialBatchSpanProcessor):  # type: igno
         if "span_exporter" not in vars(BatchSpanProcessor):  # an attribute in older releases
             setattr(self, "span_exporter", span_exporter)  # noqa: B010 - mypy knows the property only
         self.pipeline = make_pipeline(span_exporter, queue, batch, delay, timeout)
+        self._batch_processor = _Settings(self, queue, delay, batch, timeout)
 
     def shutdown(self) -> None:
         worker = getattr(self, "_batch_processor", None)

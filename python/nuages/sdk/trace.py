@@ -108,6 +108,26 @@ class Span(_native.RecordingSpanBase, OfficialSpan):  # type: ignore[misc]
     def _readable_span(self) -> Span:
         return self
 
+    # Private names of the official class that processors read.
+
+    @property
+    def _limits(self) -> Any:
+        return getattr(self._tracer, "_span_limits", None)
+
+    @property
+    def _span_processor(self) -> Any:
+        return getattr(self._tracer, "span_processor", None)
+
+    @property
+    def _sampler(self) -> Any:
+        return getattr(self._tracer, "sampler", None)
+
+    @property
+    def _lock(self) -> Any:
+        """For code that changes several things of a span at once; the core needs none."""
+        lock: Any = self.__dict__.setdefault("_own_lock", threading.Lock())
+        return lock
+
     def start(self, start_time: Optional[int] = None, parent_context: Optional[Context] = None) -> None:
         logger.warning("Calling start() on a started span.")
 
