@@ -22,12 +22,17 @@ if(NUAGES_WHEEL_LIBS)
   target_link_libraries(PkgConfig::CURL_PC INTERFACE
     ${NUAGES_WHEEL_LIBS}/lib/libcurl.a ${NUAGES_WHEEL_LIBS}/lib/libnghttp2.a
     ${NUAGES_WHEEL_LIBS}/lib/libssl.a ${NUAGES_WHEEL_LIBS}/lib/libcrypto.a Threads::Threads ${CMAKE_DL_LIBS})
+  # Static, so after whoever uses it; its own include folder is libcurl's.
+  add_library(PkgConfig::NGHTTP2_PC INTERFACE IMPORTED)
+  target_include_directories(PkgConfig::NGHTTP2_PC INTERFACE ${NUAGES_WHEEL_LIBS}/include)
+  target_compile_definitions(PkgConfig::NGHTTP2_PC INTERFACE NGHTTP2_STATICLIB)
+  target_link_libraries(PkgConfig::NGHTTP2_PC INTERFACE ${NUAGES_WHEEL_LIBS}/lib/libnghttp2.a)
 else()
   nuages_pkg(CURL_PC libcurl libcurl4-openssl-dev)
+  nuages_pkg(NGHTTP2_PC libnghttp2 libnghttp2-dev)   # libcurl's own HTTP/2 library
 endif()
 
 if(NUAGES_BUILD_SERVER)
-  nuages_pkg(NGHTTP2_PC libnghttp2 libnghttp2-dev)
   nuages_pkg(OPENSSL_PC openssl libssl-dev)
   nuages_pkg(DEFLATE_PC libdeflate libdeflate-dev)
   nuages_pkg(ZSTD_PC libzstd libzstd-dev)

@@ -10,7 +10,7 @@ for tool in aarch64-linux-gnu-g++-12 qemu-aarch64-static; do
 done
 top=$PWD/build/aarch64
 export AARCH64_SYSROOT=$top/sysroot
-packages=(libc6-dev libstdc++-12-dev zlib1g-dev libcurl4-openssl-dev libxxhash-dev libgtest-dev libgmock-dev libpython3.11-dev python3.11)
+packages=(libc6-dev libstdc++-12-dev zlib1g-dev libcurl4-openssl-dev libnghttp2-dev libxxhash-dev libgtest-dev libgmock-dev libpython3.11-dev python3.11)
 if [ ! -f "$AARCH64_SYSROOT/done" ]; then
   . /etc/os-release
   mirror=${NUAGES_DEBIAN_MIRROR:-http://deb.debian.org}
@@ -41,7 +41,7 @@ from pathlib import Path
 sys.path.insert(0, "tools")
 import check_wheel
 library = Path(sys.argv[1])
-faults = [fault for fault in check_wheel.library_faults(library) if "libcurl" not in fault]
+faults = [fault for fault in check_wheel.library_faults(library) if "libcurl" not in fault and "libnghttp2" not in fault]
 print(f"{library.name}: {check_wheel.platform_tag(library)}", *faults, sep="\n  ")
 sys.exit(bool(faults))
 PYTHON

@@ -242,8 +242,11 @@ void Exporter::finish_oldest(bool delivered) {
   }
   done_position_ = end;
   const bool last = draining_ && done_position_ >= flush_target_;
-  changed_.notify_all();
+  // A flush sleeps through the batches before its last, and finds the mutex free when it wakes.
+  const bool awaited = done_position_ >= awaited_;
+  if (awaited) awaited_ = UINT64_MAX;
   lock.unlock();
+  if (awaited) changed_.notify_all();
   if (delivered) send_metrics(last);
 }
 

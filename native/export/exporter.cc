@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <new>
 
@@ -195,7 +196,9 @@ void Exporter::control_changed_locked() noexcept {
 bool Exporter::wait_locked(std::unique_lock<std::mutex>& lock, uint64_t deadline_ns,
                            uint64_t position) {
   changed_.wait_until(lock, time_point(deadline_ns), [&] {
-    return done_position_ >= position || hopeless_target_ >= position || !alive_;
+    const bool over = done_position_ >= position || hopeless_target_ >= position || !alive_;
+    if (!over) awaited_ = std::min(awaited_, position);
+    return over;
   });
   return done_position_ >= position;
 }
@@ -329,6 +332,13 @@ void Exporter::hold_for_exit(const timespec& deadline) noexcept {
   pthread_mutex_timedlock(gate_.native_handle(), &deadline);
 }
 
+// Where leak checkers find it: it is meant to stay.
+void Exporter::leak_client() noexcept {
+  static std::array<std::atomic<net::OtlpClient*>, 64> left;
+  static std::atomic<size_t> count{0};
+  if (client_) left[count.fetch_add(1) % left.size()] = client_.release();
+}
+
 void Exporter::reset_in_child() noexcept {
   leak_client();  // closing the parent's connection from here would speak on it
   new (&changed_) std::condition_variable;  // the old one counts waiters that do not exist here
@@ -358,6 +368,7 @@ void Exporter::reset_in_child() noexcept {
   alive_ = pausing_ = draining_ = stopping_ = false;
   shutdown_deadline_ = retry_until_ = UINT64_MAX;
   flush_target_ = hopeless_target_ = done_position_ = 0;
+  awaited_ = UINT64_MAX;
   counters_ = {};
   // A pipeline that the parent had shut down stays shut down.
 }

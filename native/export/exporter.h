@@ -60,7 +60,7 @@ class Exporter : public std::enable_shared_from_this<Exporter> {
   void drain_for_exit(uint64_t deadline_ns, const timespec& lock_deadline) noexcept;
   void hold_for_exit(const timespec& deadline) noexcept;
   void destroy_client() noexcept { client_.reset(); }
-  void leak_client() noexcept { [[maybe_unused]] net::OtlpClient* leaked = client_.release(); }
+  void leak_client() noexcept;
 
  private:
   // What the thread does next: take records of the queue, send what waits already, or end.
@@ -173,6 +173,7 @@ class Exporter : public std::enable_shared_from_this<Exporter> {
   uint64_t flush_target_ = 0;
   uint64_t hopeless_target_ = 0;  // flushes up to here need not wait any longer
   uint64_t done_position_ = 0;
+  uint64_t awaited_ = UINT64_MAX;  // the nearest position a flush waits for; perhaps none does
   Counters counters_;
   std::unique_ptr<net::OtlpClient> client_;
 };
