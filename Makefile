@@ -38,13 +38,13 @@ demo-check: build ## the same unattended, compared with what the guide promises
 	@$(PYTHON) tools/demo.py --check
 
 # --- everything that must hold ---------------------------------------------------------------------------------------------------------
-.PHONY: check lint tidy test test-native test-asan test-tsan test-python test-ui fuzz-smoke fuzz bench-smoke golden format
+.PHONY: check lint tidy test test-native test-asan test-tsan test-python test-oldest test-ui fuzz-smoke fuzz bench-smoke golden format
 check: setup-check ## everything: lint, build, all tests, fuzz and benchmark smoke, demo-check (what CI runs)
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory test-ui
 	@$(MAKE) --no-print-directory server agent TESTS=ON
 	@$(MAKE) --no-print-directory test-native tidy test-asan
-	@$(MAKE) --no-print-directory test-python
+	@$(MAKE) --no-print-directory test-python test-oldest
 	@$(MAKE) --no-print-directory fuzz-smoke bench-smoke
 	@$(MAKE) --no-print-directory demo-check
 	@echo "make check: all green"
@@ -74,6 +74,8 @@ test-tsan: setup-check ## the C++ tests under the thread sanitizer (not part of 
 	@$(STEP) "C++ tests (tsan)" ctest --test-dir build/tsan --output-on-failure -j $(JOBS)
 test-python: server agent setup-check ## pytest: the agent, the server over its ports, the example, the UI in Chromium
 	@CI=1 NUAGES_SERVER=$(CURDIR)/$(BUILD)/native/server/nuages-server $(PYTHON) -m pytest --reruns 1 $(PYTEST_ARGS)
+test-oldest: agent setup-check ## the smoke tests of all hooks on the oldest Django that works on this Python, and bootstrap with official instrumentors
+	@$(STEP) "oldest Django" $(PYTHON) tools/compat.py --check
 test-ui: setup-check ## Vitest
 	@$(STEP) "Vitest" bash -c 'cd ui && npm test --silent'
 test: test-native test-python test-ui ## all tests without lint and sanitizers
@@ -93,7 +95,7 @@ format: ## format all sources
 	@cd ui && npx biome check --write .
 
 # --- long proofs: before a release, not part of check ------------------------------------------------------------------------------------
-.PHONY: test-forks test-differential test-upstream test-pythons test-asan-python check-aarch64 wheel
+.PHONY: compat test-forks test-differential test-upstream test-pythons test-asan-python check-aarch64 wheel
 test-forks: agent server setup-check ## the whole matrix of servers, workers, forks and exits: spans produced = spans received
 	@CI=1 NUAGES_SERVER=$(CURDIR)/$(BUILD)/native/server/nuages-server $(PYTHON) -m pytest -m 'forks or not forks' tests/integration/test_fork_matrix.py $(PYTEST_ARGS)
 test-differential: agent setup-check ## random programs on the official SDK and on ours, equal OTLP (SEQUENCES, default 100000)
@@ -104,6 +106,8 @@ test-asan-python: agent server setup-check ## the agent's pytest under address a
 	@tools/pytest_asan.sh tests/unit tests/differential tests/integration
 test-pythons: setup-check ## the installed wheel on every CPython from 3.9 to 3.14 that is found
 	@$(PYTHON) tools/pythons.py
+compat: setup-check ## the smoke tests on every Django from 3.2 on with its Pythons, Celery, DRF and drivers; writes docs/compatibility.md
+	@$(PYTHON) tools/compat.py --write
 check-aarch64: ## cross-compile the agent for aarch64 and run its tests under qemu
 	@tools/aarch64.sh
 .PHONY: jaeger-golden

@@ -54,6 +54,15 @@ def install(*, automatic: bool = False, **values: Any) -> None:
             except Exception:
                 logger.exception("nuages could not be installed completely; the application goes on")
         _install_hooks()
+        if _automatic and "none" not in settings.get("hooks") and not settings.get("sdk_disabled"):
+            _watch_instrumented()
+
+
+def _watch_instrumented() -> None:
+    try:
+        importlib.import_module("nuages._instrumentors").watch()
+    except Exception:
+        logger.exception("the official instrumentors of other libraries could not be prepared; the application goes on")
 
 
 def _install_once() -> None:

@@ -1,4 +1,4 @@
-"""The ``nuages`` command: ``nuages run COMMAND...``, ``nuages doctor`` and ``nuages version``."""
+"""The ``nuages`` command: ``nuages run COMMAND...``, ``nuages doctor``, ``nuages bootstrap`` and ``nuages version``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Optional
 
 USAGE = """usage: nuages run COMMAND [ARGUMENT...]   run a Python program traced, without changing it
        nuages doctor [--timeout SECONDS]  check this environment and send one test span
+       nuages bootstrap [-a requirements|install]
+                                          list or install the instrumentation packages that fit
        nuages version                     print the version
 """
 
@@ -20,6 +22,10 @@ def main(arguments: Optional[list[str]] = None) -> int:
         from nuages import doctor
 
         return doctor.main(words[1:])
+    if words and words[0] == "bootstrap":
+        from nuages import bootstrap
+
+        return bootstrap.main(words[1:])
     if words in (["version"], ["--version"]):
         from nuages import __version__
 

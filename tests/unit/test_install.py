@@ -642,3 +642,26 @@ while not any("127.0.0.1:1" in line[2] for line in lines):
 """
     )
     assert done.stdout == "" and done.stderr == ""
+
+
+def test_a_django_that_is_too_old_is_refused_with_one_line(run_python: Any) -> None:
+    """`make compat` does it with a real Django 2.2, which does not run on this Python."""
+    done = run_python(
+        """
+import django
+django.VERSION = (2, 2, 28, "final", 0)
+import nuages.auto
+from nuages import hooks, default_app_config
+from django.core.handlers.wsgi import WSGIHandler
+import nuages.auto, django.core.cache
+assert hooks.install_all() == hooks.installed() == ()
+assert type(vars(WSGIHandler)["__call__"]).__name__ == "function"
+assert default_app_config == "nuages.apps.NuagesConfig"
+"""
+    )
+    assert done.stderr.count("\n") == 1
+    assert "Django 2.2.28 is not supported" in done.stderr
+
+
+def test_a_new_django_sees_no_old_name(run_python: Any) -> None:
+    run_python("import nuages\nassert not hasattr(nuages, 'default_app_config')")

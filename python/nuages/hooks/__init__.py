@@ -9,6 +9,7 @@ the hook stays in place and passes through.
 from __future__ import annotations
 
 import importlib
+import sys
 import threading
 from collections.abc import Iterable
 from types import ModuleType
@@ -36,6 +37,7 @@ NAMES = (
     "auth",
     "permission",
     "celery",
+    "task",
 )
 # Modules after whose import install_all() has something new to do. Django's packages import each other without settings, so its root is
 # enough; DRF reads settings at import and Celery may still have to patch for gevent, so for those we wait until they are there by themselves.
@@ -52,7 +54,11 @@ TRIGGERS = (
     "rest_framework.serializers",
     "rest_framework.generics",
     "celery.app",
+    "django.tasks",
+    "django_tasks",
 )
+
+OLDEST_DJANGO = (3, 2)
 
 _lock = threading.RLock()
 _installed: dict[str, ModuleType] = {}
@@ -62,6 +68,8 @@ def install_all(names: Optional[Iterable[str]] = None) -> tuple[str, ...]:
     """Installs what can be installed now and is not yet; returns the names that this call installed. Never raises."""
     chosen = _chosen(names)
     done = []
+    if _django_too_old():
+        return ()
     with _lock:
         for name in NAMES:
             if name not in chosen or name in _installed:
@@ -100,6 +108,17 @@ def set_request_hooks(
     """``DjangoInstrumentor().instrument(request_hook=..., response_hook=...)``: called with (span, request) and (span, request, response)."""
     support.request_options["request_hook"] = request_hook
     support.request_options["response_hook"] = response_hook
+
+
+def _django_too_old() -> bool:
+    version = getattr(sys.modules.get("django"), "VERSION", None)
+    if version is None or tuple(version[:2]) >= OLDEST_DJANGO:
+        return False
+    support.say_once(
+        f"Django {'.'.join(map(str, version[:3]))} is not supported by nuages, which needs {'.'.join(map(str, OLDEST_DJANGO))} or newer; "
+        "the application goes on untraced"
+    )
+    return True
 
 
 def _chosen(names: Optional[Iterable[str]]) -> frozenset[str]:

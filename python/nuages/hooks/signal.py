@@ -19,6 +19,7 @@ from nuages import settings
 from nuages.hooks import support
 
 _patches = support.Patches()
+_FRAMEWORKS = ("django.", "django_tasks.")
 _METHODS = ("send", "send_robust")
 _names: dict[int, tuple[Any, str]] = {}  # id -> (the signal, module.name); signals live as long as their modules
 _shadowed: list[Any] = []
@@ -54,7 +55,7 @@ def _before(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if wanted == "none":
         return None
     name = _name_of(signal)
-    if wanted == "custom" and name.startswith("django."):
+    if wanted == "custom" and name.startswith(_FRAMEWORKS):
         return None
     sender = args[1] if len(args) > 1 else kwargs.get("sender")
     attributes: dict[str, Any] = {"nuages.kind": "signal", "django.signal.name": name}
