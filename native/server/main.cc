@@ -1,4 +1,5 @@
 // nuages-server: receives OTLP traces, keeps them, shows them. See server/server.h.
+#include <malloc.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
@@ -63,6 +64,10 @@ int run(const nuages::server::Options& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  // Request bodies of some megabytes come and go all the time: from the heap, not as fresh pages.
+  // The ingest gives memory back when nothing has come for a while.
+  ::mallopt(M_MMAP_THRESHOLD, 32 << 20);
+  ::mallopt(M_TRIM_THRESHOLD, 256 << 20);
   std::signal(SIGPIPE, SIG_IGN);  // a peer that goes away is an error of its socket
   std::signal(SIGXFSZ, SIG_IGN);  // a file-size limit is an error of the write
   const nuages::server::CommandLine line = nuages::server::parse_command_line(

@@ -32,6 +32,10 @@ class StringColumn {
   size_t size() const { return ends_.size(); }
   bool empty() const { return bytes_.empty(); }  // no row has a byte
   size_t bytes() const { return bytes_.size() + ends_.size() * sizeof(uint64_t); }
+  void clear() {  // keeps the memory
+    bytes_.clear();
+    ends_.clear();
+  }
 
  private:
   std::string bytes_;
@@ -69,6 +73,12 @@ class DictionaryColumn {
   const std::deque<std::string>& values() const { return values_; }
   size_t size() const { return index_.size(); }
   size_t bytes() const { return index_.size() * sizeof(uint32_t) + dictionary_bytes_; }
+  void clear() {  // keeps the memory of the rows
+    index_.clear();
+    codes_.clear();
+    values_.clear();
+    dictionary_bytes_ = 0;
+  }
 
  private:
   static constexpr size_t kEntryOverhead = 96;  // string, map node and bucket, roughly

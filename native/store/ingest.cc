@@ -1,5 +1,7 @@
 #include "store/ingest.h"
 
+#include <malloc.h>
+
 #include <algorithm>
 #include <chrono>
 #include <future>
@@ -12,6 +14,8 @@ namespace nuages::store {
 namespace {
 
 constexpr std::string_view kComponent = "ingest";
+constexpr size_t kMostSpare = 2;                  // one is filled while another is inserted
+constexpr auto kIdle = std::chrono::seconds(30);  // then memory goes back to the system
 
 // Validation only: what is accepted is appended to a block later, from the log.
 struct NoVisitor {
@@ -149,7 +153,7 @@ void Ingest::on_commit(const SegmentId& id, std::vector<WalEntry>& entries) {
       auto segment = std::make_shared<Pending>();
       segment->id = id;
       segment->order = id.number;
-      segment->block = std::make_shared<SpanBlock>();
+      segment->block = take_block();
       segment->builder = std::make_unique<BlockBuilder>(*segment->block);
       segments_.push_back(std::move(segment));
     }
@@ -165,6 +169,22 @@ void Ingest::on_commit(const SegmentId& id, std::vector<WalEntry>& entries) {
     steps_.push_back({segment, std::move(entries), false});
   }
   changed_.notify_all();
+}
+
+// With the mutex.
+std::shared_ptr<SpanBlock> Ingest::take_block() {
+  if (spare_blocks_.empty()) return std::make_shared<SpanBlock>();
+  std::shared_ptr<SpanBlock> block = std::move(spare_blocks_.back());
+  spare_blocks_.pop_back();
+  return block;
+}
+
+void Ingest::keep_block(std::shared_ptr<SpanBlock> block) {
+  // A reader may still hold it. Nobody can get at it anew once its segment is out of the queue.
+  if (block == nullptr || block.use_count() != 1) return;
+  block->clear();
+  const std::lock_guard lock(mutex_);
+  if (spare_blocks_.size() < kMostSpare) spare_blocks_.push_back(std::move(block));
 }
 
 void Ingest::on_seal(const SegmentId& id) {
@@ -273,7 +293,11 @@ void Ingest::insert() {
     uint64_t wake = 0;
     const PendingPtr segment = next_segment(wake);
     if (segment == nullptr && wake == 0) {
-      changed_.wait(lock);
+      if (changed_.wait_for(lock, kIdle) == std::cv_status::timeout && segments_.empty()) {
+        spare_blocks_.clear();
+        ::malloc_trim(0);
+        if (!stop_) changed_.wait(lock);
+      }
     } else if (segment == nullptr) {
       const uint64_t now = steady_now();
       changed_.wait_for(lock, std::chrono::nanoseconds(wake > now ? wake - now : 0));
@@ -283,6 +307,11 @@ void Ingest::insert() {
       const bool done = insert_segment(segment, halves);
       lock.lock();
       if (done) replace(segment, halves);
+      if (done) {
+        lock.unlock();
+        keep_block(std::move(segment->block));
+        lock.lock();
+      }
     }
   }
 }

@@ -141,6 +141,8 @@ class Ingest : public RecentSpans, private WalObserver {
   void replace(const PendingPtr& segment, const std::vector<PendingPtr>& halves);
   Result<std::shared_ptr<SpanBlock>> block_of(const PendingPtr& segment) const;
   uint64_t memory_used() const;
+  std::shared_ptr<SpanBlock> take_block();
+  void keep_block(std::shared_ptr<SpanBlock> block);
 
   const IngestOptions options_;
   RepeatFilter repeats_;
@@ -154,9 +156,10 @@ class Ingest : public RecentSpans, private WalObserver {
   mutable std::condition_variable changed_;
   std::deque<PendingPtr> segments_;  // oldest first
   std::deque<BuildStep> steps_;
-  uint64_t step_bytes_ = 0;   // bodies in steps_
-  uint64_t block_bytes_ = 0;  // sealed blocks in segments_
-  uint64_t open_bytes_ = 0;   // the block being built
+  std::vector<std::shared_ptr<SpanBlock>> spare_blocks_;  // emptied, for the next segments
+  uint64_t step_bytes_ = 0;                               // bodies in steps_
+  uint64_t block_bytes_ = 0;                              // sealed blocks in segments_
+  uint64_t open_bytes_ = 0;                               // the block being built
   Store* store_ = nullptr;
   std::string store_error_;
   uint64_t taken_ = 0;  // blocks inserted

@@ -27,6 +27,18 @@ size_t SpanBlock::bytes() const {
   return total;
 }
 
+void SpanBlock::clear() {
+  const auto clear_all = [](auto&... columns) { (columns.clear(), ...); };
+  clear_all(trace_id, span_id, parent_id, ts, duration, kind, status, entry, received, resource,
+            http_status, fingerprint, code_line, query_count, n_plus_one, max_repetitions,
+            link_ends, link_trace_id, link_span_id);
+  clear_all(service, environment, scope, name, http_method, http_route, db_system, db_name,
+            db_operation, db_table, code_file, code_function, task, queue, exception_type,
+            nuages_kind, promoted);
+  clear_all(status_message, attributes, events, links, extra, resources, statements);
+  side_bytes = 0;
+}
+
 std::vector<uint32_t> SpanBlock::sorted_rows() const {
   struct Key {
     int64_t minute;

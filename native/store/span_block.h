@@ -43,6 +43,8 @@ class SpanBlock {
   size_t rows() const { return span_id.size(); }
   bool empty() const { return span_id.empty(); }
   size_t bytes() const;
+  // Empty, with the memory kept for the next one: fresh pages cost more than filling them.
+  void clear();
 
   // Row numbers in the store's order (minute, trace id, start): what an insert writes.
   std::vector<uint32_t> sorted_rows() const;
