@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <limits>
 
-#include "query/promoted_condition.h"
 #include "query/rows.h"
+#include "store/attribute_sql.h"
 #include "store/attribute_text.h"
 #include "store/promoted.h"
 
@@ -41,7 +41,7 @@ std::string attribute_condition(size_t number, const std::string& key, const std
   if (const auto field = store::promoted_field(key)) {
     parameters["key" + n] = key;
     parameters["value" + n] = value;
-    holds += " OR " + promoted_condition(*field, "key" + n, "value" + n);
+    holds += " OR " + store::promoted_condition(*field, "key" + n, "value" + n);
   }
   return " AND (" + holds + ")";
 }

@@ -2,10 +2,8 @@
 
 #include <map>
 
-#include "query/promoted_condition.h"
 #include "query/rows.h"
-#include "store/attribute_text.h"
-#include "store/promoted.h"
+#include "store/attribute_sql.h"
 
 namespace nuages::query {
 namespace {
@@ -46,23 +44,14 @@ class Conditions {
   store::Parameters parameters_;
 };
 
-// Attributes are lines key=json; a text value may have been sent as a string or as a number.
 void add_attribute(Conditions& conditions, const TraceFilter& filter) {
   if (filter.attribute_key.empty()) return;
-  std::string quoted;
-  store::append_json_string(quoted, filter.attribute_value);
-  std::string holds =
-      "hasAny(splitByChar('\\n', attributes), [{attribute_text:String}, {attribute_plain:String}])";
-  if (const auto field = store::promoted_field(filter.attribute_key)) {
-    holds += " OR " + promoted_condition(*field, "attribute_key", "attribute_value");
-    conditions.parameter("attribute_key", filter.attribute_key);
-    conditions.parameter("attribute_value", filter.attribute_value);
-  }
+  store::Parameters parameters;
+  const std::string holds =
+      store::attribute_condition(filter.attribute_key, filter.attribute_value, parameters);
   const std::string sql = "trace_id IN (SELECT trace_id FROM nuages.spans WHERE " + holds + ")";
-  conditions.add(sql.c_str(), "attribute_text",
-                 store::attribute_line(filter.attribute_key, quoted));
-  conditions.parameter("attribute_plain",
-                       store::attribute_line(filter.attribute_key, filter.attribute_value));
+  conditions.add(sql.c_str());
+  for (auto& [name, value] : parameters) conditions.parameter(name.c_str(), value);
 }
 
 void add_cursor(Conditions& conditions, const TraceCursor& cursor) {

@@ -107,6 +107,7 @@ Status ChdbStore::insert(const SpanBlock& block, std::string_view token) {
     }
   }
   current_done_ = status.ok();
+  current_failed_ = !status.ok();
   return status;
 }
 

@@ -139,6 +139,7 @@ Result<std::unique_ptr<ChdbStore>> ChdbStore::open(const ChdbOptions& options) {
   if (!journal) return journal.error();
   store->journal_ = std::make_unique<InsertJournal>(std::move(*journal));
   lower_merge_priority();
+  if (Status status = store->resume_erasure(); !status) return status.error();
   return store;
 }
 

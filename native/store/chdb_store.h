@@ -25,6 +25,8 @@
 #include <vector>
 
 #include "store/chdb_library.h"
+#include "store/check.h"
+#include "store/erasure.h"
 #include "store/insert_journal.h"
 #include "store/native_format.h"
 #include "store/store.h"
@@ -40,6 +42,16 @@ struct ChdbOptions {
   double query_seconds = 20;
 };
 
+struct FrozenTable {
+  std::string name;
+  std::string folder;  // missing when the table is empty
+  uint64_t rows = 0;
+};
+struct FrozenTables {
+  std::string folder;
+  std::vector<FrozenTable> tables;
+};
+
 class ChdbStore final : public Store {
  public:
   // Opens or creates. Errors: library missing, folder not writable or in use, data written by a
@@ -53,6 +65,18 @@ class ChdbStore final : public Store {
   Result<std::string> query(std::string_view sql, const Parameters& parameters) override;
   Status stream(std::string_view sql, const Parameters& parameters,
                 const std::function<bool(std::string_view)>& sink) override;
+
+  // Takes spans, all that is derived from them and their files away: store/erasure.h.
+  Result<EraseReport> erase(const EraseRequest& request);
+
+  Result<CheckReport> check(bool repair);  // store/check.h
+
+  // For store/backup.h. Hard links of all tables' parts at one moment between two inserts; the
+  // caller removes the folder.
+  Result<FrozenTables> freeze();
+  Status attach_parts(const std::string& table, const std::string& folder);
+  Status migrate_from(uint32_t version);
+  Result<uint64_t> count_rows(const std::string& table);
 
   // "chDB 26.7.0"
   std::string version() const;
@@ -76,6 +100,13 @@ class ChdbStore final : public Store {
   Status migrate(uint32_t version);
   Status insert_rows(std::string_view table, const std::function<void(const RowSink&)>& write);
   Status run_on_writer(const std::string& sql);
+  Result<std::string> ask(const std::string& sql, const Parameters& parameters);  // the writer, TSV
+  Result<EraseReport> finish_erasure();
+  Status resume_erasure();
+  Status purge_inactive_parts();
+  Status check_day(const std::string& day, bool repair, CheckReport& report);
+  // Makes a derived table's partition again from spans; readers see the old one or the new one.
+  Status rebuild_day(const std::string& table, const std::string& day);
   // What is not yet `committed`.
   Status insert_all(const SpanBlock& block, const CommittedParts& committed);
   Status insert_side_rows(const SpanBlock& block);
@@ -91,6 +122,7 @@ class ChdbStore final : public Store {
   std::mutex writer_mutex_;
   std::unique_ptr<InsertJournal> journal_;  // with the writer's mutex, like those below
   bool current_done_ = false;               // the journal's current attempt succeeded
+  bool current_failed_ = false;             // in this process
   std::unordered_set<uint64_t> known_resources_, known_statements_;  // stored by this process
   std::vector<ChdbConnection*> free_readers_;                        // the others are lent out
   std::mutex readers_mutex_;

@@ -420,6 +420,17 @@ bool Ingest::wait_inserted(uint64_t timeout_ns) {
   });
 }
 
+bool Ingest::insert_all(uint64_t timeout_ns) {
+  wal_->seal();
+  std::unique_lock lock(mutex_);
+  uint64_t last = 0;
+  for (const PendingPtr& segment : segments_) last = std::max(last, segment->order);
+  return changed_.wait_for(lock, std::chrono::nanoseconds(timeout_ns), [&] {
+    return std::none_of(segments_.begin(), segments_.end(),
+                        [&](const PendingPtr& segment) { return segment->order <= last; });
+  });
+}
+
 bool Ingest::drain(uint64_t timeout_ns) {
   refusing_ = true;
   wal_->seal();

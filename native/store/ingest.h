@@ -98,6 +98,10 @@ class Ingest : public RecentSpans, private WalObserver {
   // Waits until everything sealed before the call is in the store. False at the deadline.
   bool wait_inserted(uint64_t timeout_ns);
 
+  // Lets everything accepted before the call be inserted. False at the deadline.
+  bool insert_all(uint64_t timeout_ns);
+  std::string quarantine_folder() const { return options_.wal.folder + "/quarantine"; }
+
   // For a graceful stop: refuses new requests, seals, inserts. What is not inserted at the deadline
   // stays in the log for the next start (false).
   bool drain(uint64_t timeout_ns);

@@ -245,19 +245,27 @@ bool is_new_table(std::string_view table) {
   return false;
 }
 
+std::string derive_day(const std::string& table, const std::string& day) {
+  for (const Derived& derived : kDerived) {
+    if (table != derived.name) continue;
+    std::string select = derived.select;
+    constexpr std::string_view kFrom = "nuages.spans AS spans";
+    return select.replace(
+        select.find(kFrom), kFrom.size(),
+        "(SELECT * FROM nuages.spans WHERE toYYYYMMDD(received) = " + day + ") AS spans");
+  }
+  return {};
+}
+
 std::string recount(const std::string& table, bool from_spans, const std::string& day) {
   for (const Derived& derived : kDerived) {
     if (table != derived.name) continue;
-    std::string source = "(SELECT * FROM nuages." + table + " WHERE toYYYYMMDD(received) = " + day;
-    if (from_spans) {
-      source = derived.select;
-      const std::string_view spans = "nuages.spans AS spans";
-      const std::string days =
-          "(SELECT * FROM nuages.spans WHERE toYYYYMMDD(received) = " + day + ") AS spans";
-      source = "(" + source.replace(source.find(spans), spans.size(), days);
+    std::string source = derive_day(table, day);
+    if (!from_spans) {
+      source = "SELECT * FROM nuages." + table + " WHERE toYYYYMMDD(received) = " + day;
     }
     std::string normal = derived.normal;
-    normal.replace(normal.find("%s"), 2, source + ")");
+    normal.replace(normal.find("%s"), 2, "(" + source + ")");
     return "SELECT count(), sum(cityHash64(*)) FROM (" + normal + ")";
   }
   return {};

@@ -46,6 +46,9 @@ std::vector<std::string> derived_tables();
 // Those that version `kSchemaVersion` brought; migration() filled them from spans.
 bool is_new_table(std::string_view table);
 
+// The rows of a derived table for one day of receipt, as a SELECT over spans.
+std::string derive_day(const std::string& table, const std::string& day);
+
 // A SELECT of two numbers, rows and a hash of all, for a derived table's partition: of the table,
 // or of what its rows would be if they were made from spans now. Equal numbers: equal tables.
 std::string recount(const std::string& table, bool from_spans, const std::string& day);

@@ -1,11 +1,12 @@
-#include "query/promoted_condition.h"
+#include "store/attribute_sql.h"
 
-namespace nuages::query {
+#include "store/attribute_text.h"
+
+namespace nuages::store {
 namespace {
 
 // Where a promoted attribute's value is, as text.
-const char* column_text(store::Field field) {
-  using store::Field;
+const char* column_text(Field field) {
   switch (field) {
     case Field::kHttpMethod:
       return "http_method";
@@ -50,15 +51,36 @@ const char* column_text(store::Field field) {
 
 }  // namespace
 
-std::string promoted_condition(store::Field field, const std::string& key,
-                               const std::string& value) {
+std::string promoted_condition(Field field, const std::string& key, const std::string& value) {
   const std::string text = "{" + value + ":String}";
   std::string holds = std::string(column_text(field)) + " = " + text;
-  if (field == store::Field::kStatement || field == store::Field::kSqlLabel) {
+  if (field == Field::kStatement || field == Field::kSqlLabel) {
     holds = std::string("fingerprint IN (SELECT fingerprint FROM nuages.sqltext WHERE ") +
-            (field == store::Field::kStatement ? "text" : "label") + " = " + text + ")";
+            (field == Field::kStatement ? "text" : "label") + " = " + text + ")";
   }
   return "(has(splitByChar(',', promoted), {" + key + ":String}) AND " + holds + ")";
 }
 
-}  // namespace nuages::query
+// Attributes are lines key=json; a text value may have been sent as a string or as a number.
+std::string attribute_line_condition(const std::string& key, const std::string& value,
+                                     Parameters& parameters) {
+  std::string quoted;
+  append_json_string(quoted, value);
+  parameters["attribute_text"] = attribute_line(key, quoted);
+  parameters["attribute_plain"] = attribute_line(key, value);
+  return "hasAny(splitByChar('\\n', attributes), [{attribute_text:String},"
+         " {attribute_plain:String}])";
+}
+
+std::string attribute_condition(const std::string& key, const std::string& value,
+                                Parameters& parameters) {
+  std::string holds = attribute_line_condition(key, value, parameters);
+  if (const auto field = promoted_field(key)) {
+    parameters["attribute_key"] = key;
+    parameters["attribute_value"] = value;
+    holds += " OR " + promoted_condition(*field, "attribute_key", "attribute_value");
+  }
+  return holds;
+}
+
+}  // namespace nuages::store
