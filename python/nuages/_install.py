@@ -356,15 +356,29 @@ def _watch_django_settings(module: ModuleType) -> None:
 
     def _setup(self: Any, name: Optional[str] = None) -> None:
         original_setup(self, name)
-        settings.django_settings_loaded()
+        _settings_loaded()
 
     def configure(self: Any, *args: Any, **kwargs: Any) -> None:
         original_configure(self, *args, **kwargs)
-        settings.django_settings_loaded()
+        _settings_loaded()
 
     setattr(_setup, "__nuages__", True)  # noqa: B010
     lazy._setup, lazy.configure = _setup, configure
+    _settings_loaded()
+
+
+def _settings_loaded() -> None:
+    """The application's own tracing code may have run before its settings said OTEL_SDK_DISABLED: what it made sleeps from now on."""
     settings.django_settings_loaded()
+    if settings.django_settings() is None or not settings.get("sdk_disabled") or not _sdk_ready:
+        return
+    from nuages import _lifecycle
+
+    try:
+        _lifecycle.disable()
+        importlib.import_module("nuages.hooks").uninstall_all()
+    except Exception:
+        logger.exception("OTEL_SDK_DISABLED in the Django settings could not be honoured completely")
 
 
 def _watch_django_apps(module: ModuleType) -> None:

@@ -93,6 +93,13 @@ def shutdown(providers: Sequence[Any], timeout: float) -> None:
     _native_side.drain_logs()
 
 
+def disable() -> None:
+    """Every provider makes no-op spans from now on; what is queued still goes out."""
+    for provider in list(_providers):
+        provider._disabled = True
+        provider._core.set_enabled(False)
+
+
 def flush_all(processors: Iterable[Any], timeout_millis: float) -> bool:
     deadline = time.monotonic() + timeout_millis / 1000
     flushed = True

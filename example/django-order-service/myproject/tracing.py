@@ -19,6 +19,7 @@ OPTIONAL_INSTRUMENTORS = {
     "postgresql": ("opentelemetry.instrumentation.psycopg2", "Psycopg2Instrumentor"),
     "sqlite3": ("opentelemetry.instrumentation.sqlite3", "SQLite3Instrumentor"),
     "celery": ("opentelemetry.instrumentation.celery", "CeleryInstrumentor"),
+    "redis": ("opentelemetry.instrumentation.redis", "RedisInstrumentor"),
 }
 
 _provider = None
@@ -26,13 +27,14 @@ _announced_in = None
 
 
 def initialize_tracing():
-    """Safe to call many times and on both sides of a fork: one provider per process tree, one line on stdout per process."""
+    """Safe to call many times and on both sides of a fork: one provider per process tree, two lines on stdout per process."""
     global _provider, _announced_in
     if _provider is None:
         _provider = _create_provider()
     if _announced_in != os.getpid():
         _announced_in = os.getpid()
-        print("OpenTelemetry tracing initialized successfully", flush=True)
+        environment = _provider.resource.attributes["deployment.environment"]
+        print(f"OpenTelemetry tracing initialized successfully\nDeployment environment: {environment}", flush=True)
 
 
 def _create_provider():
