@@ -31,6 +31,12 @@ std::string_view database_system(const trace::RecordView& record) {
   return {};
 }
 
+// What keys look like: no rule of ours can match.
+bool plain(std::string_view key) {
+  return std::all_of(key.begin(), key.end(),
+                     [](char c) { return (c >= 'a' && c <= 'z') || c == '.' || c == '_'; });
+}
+
 bool is_statement(std::string_view key) { return key == "db.statement" || key == "db.query.text"; }
 
 char* put_span_id(char* at, uint32_t field, SpanId id) {
@@ -55,8 +61,8 @@ void write_text(wire::ProtobufWriter& out, uint32_t field, std::string_view text
 
 }  // namespace
 
-BatchEncoder::BatchEncoder(TextFilter mask, StatementFilter sql)
-    : mask_(std::move(mask)), sql_(std::move(sql)) {}
+BatchEncoder::BatchEncoder(TextFilter mask, StatementFilter sql, AttributeFilter attribute)
+    : mask_(std::move(mask)), sql_(std::move(sql)), attribute_(std::move(attribute)) {}
 
 void BatchEncoder::clear() {
   out_.clear();
@@ -111,8 +117,8 @@ void BatchEncoder::scope_header(std::string_view description) {
   const trace::DescriptionView view = trace::read_description(description);
   sql_clean_ = true;
   const auto message = out_.begin(1);
-  write_text(out_, 1, view.scope.name);
-  write_text(out_, 2, view.scope.version);
+  write_text(out_, 1, masked(view.scope.name));
+  write_text(out_, 2, masked(view.scope.version));
   attributes(3, view.attributes);
   out_.end(message);
 }
@@ -123,7 +129,8 @@ void BatchEncoder::span(const trace::RecordView& record) {
   sql_clean_ = record.sql_clean();
   system_ = sql_clean_ ? std::string_view() : database_system(record);
   const std::string_view name = masked(record.name());
-  const std::string_view state = record.trace_state();
+  std::string_view state = record.trace_state();
+  if (mask_ && !state.empty() && mask_(state, key_text_)) state = key_text_;
   constexpr size_t kFixedPart = 96;  // everything but the two texts
   const auto message = out_.begin(2);
   char* at = out_.room_for(kFixedPart + state.size() + name.size());
@@ -165,7 +172,7 @@ void BatchEncoder::link(const trace::LinkRead& link) {
   const auto message = out_.begin(13);
   constexpr size_t kIds = 32;
   out_.advance(put_span_id(put_trace_id(out_.room_for(kIds), 1, link.trace_id), 2, link.span_id));
-  write_text(out_, 3, link.trace_state);
+  write_text(out_, 3, masked(link.trace_state));
   attributes(4, link.attributes);
   write_count(out_, 5, link.dropped_attributes);
   out_.fixed32(6, link.flags);
@@ -173,22 +180,36 @@ void BatchEncoder::link(const trace::LinkRead& link) {
 }
 
 void BatchEncoder::attributes(uint32_t field, const trace::AttributeRange& attributes) {
+  const bool every_key = mask::process_policy().user != nullptr;
   for (trace::AttributeView each : attributes) {
-    if (each.value.type >= wire::ValueType::kString) filter(each);
+    if (attribute_ || each.value.type >= wire::ValueType::kString) {
+      if (!filter(each)) continue;
+    }
+    if (mask_ && (every_key || !plain(each.key)) && mask_(each.key, key_text_))
+      each.key = key_text_;
     wire::write_key_value(out_, field, each.key, each.value);
   }
 }
 
-// Replaces the text of the value by what may leave the process.
-void BatchEncoder::filter(trace::AttributeView& attribute) {
+// Replaces key and value by what may leave the process; false: nothing of it may.
+bool BatchEncoder::filter(trace::AttributeView& attribute) {
   wire::Value& value = attribute.value;
+  if (value.type == wire::ValueType::kString && !sql_clean_ && sql_ &&
+      is_statement(attribute.key) && sql_(system_, value.text, sql_text_)) {
+    value.text = sql_text_;
+  }
+  if (attribute_) {
+    const mask::Verdict verdict = attribute_(attribute.key, value, mask_text_);
+    if (verdict == mask::Verdict::kDrop) return false;
+    if (verdict == mask::Verdict::kChanged) {
+      if (value.type != wire::ValueType::kString) mask_text_ = "***";
+      value = trace::text_value(mask_text_);
+      return true;
+    }
+  }
   switch (value.type) {
     case wire::ValueType::kString:
-      if (!sql_clean_ && sql_ && is_statement(attribute.key) &&
-          sql_(system_, value.text, sql_text_)) {
-        value.text = sql_text_;
-      }
-      value.text = masked(value.text);
+      if (!attribute_) value.text = masked(value.text);
       break;
     case wire::ValueType::kBytes:
       value.text = masked(value.text);
@@ -202,6 +223,7 @@ void BatchEncoder::filter(trace::AttributeView& attribute) {
     default:
       break;
   }
+  return true;
 }
 
 std::string_view BatchEncoder::masked(std::string_view text) {

@@ -7,6 +7,7 @@
 #include <memory>
 #include <set>
 
+#include "export/mask_profile.h"
 #include "trace/scope.h"
 #include "trace/span.h"
 #include "wire/otlp_reader.h"
@@ -242,6 +243,37 @@ TEST_F(BatchEncoderTest, MasksEveryTextOfASpan) {
   EXPECT_EQ(copy.links[0]["plain"], "***");
   EXPECT_EQ(copy.status_message, "status ***");
   EXPECT_EQ(seen.resources[0]["owner"], "***");
+}
+
+TEST_F(BatchEncoderTest, MasksKeysAndBytesAndDropsByKey) {
+  wire::ArrayBuilder array;
+  array.append(trace::ValueView{.type = wire::ValueType::kBytes, .text = "jane@example.com"});
+  const AttributeView attributes[] = {{"jane@example.com", text_value("a")},
+                                      {"list", text_value(array.text(), wire::ValueType::kArray)},
+                                      {"user.id", int_value(7)},
+                                      {"password", int_value(1234)},
+                                      {"http.target", text_value("/a?token=x&name=Jane")}};
+  const auto state = std::make_shared<const std::string>("v=jane@example.com");
+  trace::SpanContext parent;
+  parent.trace_id = {1, 2};
+  parent.span_id = 3;
+  parent.flags = trace::kSampledFlag;
+  parent.trace_state = state;
+  const auto span = trace::Span::start({.name = "n", .parent = &parent, .attributes = attributes});
+  span->end();
+  span->publish(*this);
+
+  mask::Policy policy;
+  ASSERT_TRUE(mask::Policy::of_profile("gdpr", policy));
+  Filters filters = filters_of(policy);
+  BatchEncoder encoder(filters.mask, filters.sql, filters.attribute);
+  const Seen seen = encode(encoder);
+  EXPECT_EQ(encoder.request().find("jane"), std::string_view::npos);
+  auto copy = seen.spans.at(0);
+  EXPECT_EQ(copy.attributes["***@***.**"], "a");
+  EXPECT_EQ(copy.attributes["user.id"], "");
+  EXPECT_EQ(copy.attributes["password"], "***");
+  EXPECT_EQ(copy.attributes["http.target"], "/a?token=***&name=***");
 }
 
 TEST_F(BatchEncoderTest, StatementsPassTheSqlFilterUnlessTheyAreClean) {

@@ -259,7 +259,7 @@ void Exporter::send_metrics(bool last) {
   }
   metrics_sent_ = now;
   const Counters figures = counters();
-  BatchEncoder encoder(config_.mask, config_.sql);
+  BatchEncoder encoder(config_.filters.mask, config_.filters.sql, config_.filters.attribute);
   uint64_t deadline = UINT64_MAX;
   {
     std::lock_guard lock(mutex_);

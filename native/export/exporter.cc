@@ -59,6 +59,11 @@ std::string_view service_of(std::string_view resource) noexcept {
   return {};
 }
 
+PipelineConfig with_policy(PipelineConfig config) {
+  if (config.process_policy) config.filters = process_filters();
+  return config;
+}
+
 uint32_t next_number() noexcept {
   static std::atomic<uint32_t> count{0};
   return count.fetch_add(1, std::memory_order_relaxed);
@@ -67,11 +72,11 @@ uint32_t next_number() noexcept {
 }  // namespace
 
 Exporter::Exporter(PipelineConfig config)
-    : config_(std::move(config)),
+    : config_(with_policy(std::move(config))),
       receiver_(receiver_of(config_)),
       memory_(queue_options(config_)),
       queue_(memory_.queue()),
-      encoder_(config_.mask, config_.sql),
+      encoder_(config_.filters.mask, config_.filters.sql, config_.filters.attribute),
       number_(next_number()) {
   copy_scopes();
   if (auto endpoint = net::parse_endpoint(config_.client); !endpoint.ok()) {
@@ -99,10 +104,14 @@ uint64_t Exporter::audience_locked() const noexcept {
 }
 
 FileOptions Exporter::file_options(FileKind kind, uint64_t audience) const {
-  const bool described = config_.mask_profile.bits() != 0 || (!config_.mask && !config_.sql);
+  const bool described =
+      config_.mask_profile.bits() != 0 || (!config_.filters.mask && !config_.filters.sql);
   FileOptions options;
   options.kind = kind;
-  options.mask = (described ? config_.mask_profile : MaskProfile::indescribable()).bits();
+  options.mask = (config_.process_policy ? MaskProfile::of(mask::process_policy())
+                  : described            ? config_.mask_profile
+                                         : MaskProfile::indescribable())
+                     .bits();
   options.audience = audience;
   options.stale_after = kStaleAfter + uint64_t{2} * config_.client.timeout_ms * kMillisecond;
   return options;

@@ -40,9 +40,10 @@ bool sound(std::string_view request, uint32_t& spans) {
   return true;
 }
 
-MaskProfile usable(uint32_t bits) {
+BatchEncoder encoder_for(uint32_t bits) {
   const MaskProfile profile(bits);
-  return profile.known() ? profile : MaskProfile();
+  Filters filters = filters_of((profile.known() ? profile : MaskProfile()).policy());
+  return {std::move(filters.mask), std::move(filters.sql), std::move(filters.attribute)};
 }
 
 }  // namespace
@@ -75,7 +76,7 @@ Orphan::Orphan(int file, int directory, std::string name, const FileHeader& head
       name_(std::move(name)),
       attempts_(header.attempts.load(std::memory_order_relaxed)),
       header_{header.kind, header.owner, header.mask, header.payload_bytes},
-      encoder_(usable(header.mask).text_filter(), usable(header.mask).statement_filter()) {
+      encoder_(encoder_for(header.mask)) {
   struct stat info = {};
   if (fstat(file_, &info) == 0) inode_ = info.st_ino;
 }

@@ -44,9 +44,9 @@ struct PipelineConfig {
   size_t max_request_bytes = 3U << 20;  // receivers refuse messages above 4 MiB by default
   uint32_t warn_interval_ms = 60'000;
   uint32_t self_metrics_ms = 0;  // send otel.sdk.* metrics at most so often; 0: never
-  TextFilter mask;               // all text of a span; empty: nothing is masked
-  StatementFilter sql;           // statement attributes of records without kSqlClean
-  MaskProfile mask_profile;      // describes both; without it nobody else can send masked spans
+  Filters filters;               // empty: nothing is masked
+  MaskProfile mask_profile;      // describes them; without it nobody else can send masked spans
+  bool process_policy = false;   // mask by mask::process_policy(), whatever the two above say
   Survival survival;
   net::OtlpClientConfig client;
 };

@@ -322,9 +322,10 @@ TEST_F(SurvivalTest, MasksWithTheRulesOfTheDead) {
   TestReceiver receiver;
   killed([&] {
     PipelineConfig strict = config(receiver.url());
-    strict.mask_profile = MaskProfile::of(mask::Rules::defaults(), true);
-    strict.mask = strict.mask_profile.text_filter();
-    strict.sql = strict.mask_profile.statement_filter();
+    mask::Policy policy;
+    ASSERT_TRUE(mask::Policy::of_profile("on", policy));
+    strict.mask_profile = MaskProfile::of(policy);
+    strict.filters = filters_of(policy);
     record(*pipeline(strict), "left");
   });
   EXPECT_EQ(next_process(receiver.url(), 1).adopted, 1U) << "the adopter itself masks nothing";
@@ -341,7 +342,7 @@ TEST_F(SurvivalTest, SpansMaskedByRulesNobodyElseHasAreDroppedAndCounted) {
   TestReceiver receiver;
   killed([&] {
     PipelineConfig own = config(receiver.url());
-    own.mask = [](std::string_view, std::string&) { return false; };
+    own.filters.mask = [](std::string_view, std::string&) { return false; };
     const auto victim = pipeline(own);
     record(*victim, "secret 1");
     record(*victim, "secret 2");

@@ -10,8 +10,11 @@ namespace {
 constexpr std::string_view kEmailMask = "***@***.**";
 constexpr std::string_view kPhoneMask = "***-***-****";
 constexpr std::string_view kSsnMask = "***-**-****";
+constexpr std::string_view kCardMask = "****";
+constexpr std::string_view kAddressMask = "*.*.*.*";
 constexpr std::string_view kEncodedAt = "%40";  // '@' as URLs carry it
 constexpr size_t kFewestDigits = 9;             // an SSN
+constexpr size_t kFewestAddressDigits = 4;      // 1.1.1.1
 
 enum : uint8_t { kDigit = 1, kAlpha = 2, kWord = 4, kLocal = 8, kDomain = 16 };
 
@@ -34,19 +37,19 @@ constexpr std::array<uint8_t, 256> kClasses = make_classes();
 bool is(char c, uint8_t classes) { return (kClasses[static_cast<uint8_t>(c)] & classes) != 0; }
 
 // Sixteen bytes at a time so that the compiler makes vector code of the inner loop.
-bool enough_digits(std::string_view text) {
+bool enough_digits(std::string_view text, size_t fewest) {
   constexpr size_t kBlock = 16;
   size_t count = 0;
   size_t i = 0;
-  for (; i + kBlock <= text.size() && count < kFewestDigits; i += kBlock) {
+  for (; i + kBlock <= text.size() && count < fewest; i += kBlock) {
     uint8_t block = 0;
     for (size_t j = 0; j < kBlock; ++j) {
       block += static_cast<uint8_t>(static_cast<uint8_t>(text[i + j] - '0') < 10);
     }
     count += block;
   }
-  for (; i < text.size() && count < kFewestDigits; ++i) count += is(text[i], kDigit) ? 1 : 0;
-  return count >= kFewestDigits;
+  for (; i < text.size() && count < fewest; ++i) count += is(text[i], kDigit) ? 1 : 0;
+  return count >= fewest;
 }
 
 using Block = uint8_t __attribute__((vector_size(16)));
@@ -100,7 +103,8 @@ class Redactor {
       : rules_(rules), in_(in), out_(out) {}
 
   bool run() {
-    numbers_ = (rules_.phone || rules_.ssn) && enough_digits(in_);
+    numbers_ = (rules_.phone || rules_.ssn || rules_.card || rules_.address) &&
+               enough_digits(in_, rules_.address ? kFewestAddressDigits : kFewestDigits);
     // Between two masked addresses numbers see a '*' on either side, never a letter: that is why
     // masking the gaps one by one equals masking addresses first and numbers after.
     size_t gap = 0;
@@ -179,6 +183,14 @@ class Redactor {
           stop = ssn_end(i, end);
           with = kSsnMask;
         }
+        if (stop == 0 && rules_.card) {
+          stop = card_end(i, end);
+          with = kCardMask;
+        }
+        if (stop == 0 && rules_.address) {
+          stop = address_end(i, end);
+          with = kAddressMask;
+        }
         if (stop != 0) replace(i, stop, with);
       }
       if (stop != 0) {
@@ -229,6 +241,53 @@ class Redactor {
                : 0;
   }
 
+  // The longest run of 13 to 19 digits from `i` that ends at a word's end and has a right checksum.
+  size_t card_end(size_t i, size_t end) const {
+    constexpr size_t kFewest = 13, kMost = 19;
+    std::array<uint8_t, kMost> number{};
+    std::array<size_t, kMost> ends{};
+    size_t count = 0;
+    for (; i < end && count < kMost && is(in_[i], kDigit); ++count) {
+      number[count] = static_cast<uint8_t>(in_[i] - '0');
+      ends[count] = ++i;
+      if (i + 1 < end && (in_[i] == ' ' || in_[i] == '-') && is(in_[i + 1], kDigit)) ++i;
+    }
+    for (; count >= kFewest; --count) {
+      if (word_ends(ends[count - 1], end) && luhn(number, count)) return ends[count - 1];
+    }
+    return 0;
+  }
+
+  template <size_t kSize>
+  static bool luhn(const std::array<uint8_t, kSize>& number, size_t count) {
+    unsigned sum = 0;
+    for (size_t i = 0; i < count; ++i) {
+      unsigned digit = number[count - 1 - i];
+      if (i % 2 == 1) digit = digit > 4 ? digit * 2 - 9 : digit * 2;
+      sum += digit;
+    }
+    return sum != 0 && sum % 10 == 0;
+  }
+
+  // Four numbers of 0 to 255; not part of a longer dotted number such as 1.2.3.4.5.
+  size_t address_end(size_t i, size_t end) const {
+    if (i > 1 && in_[i - 1] == '.' && is(in_[i - 2], kDigit)) return 0;
+    for (int part = 0; part < 4; ++part) {
+      if (part > 0) {
+        if (i >= end || in_[i] != '.') return 0;
+        ++i;
+      }
+      unsigned value = 0;
+      const size_t begin = i;
+      while (i < end && i - begin < 3 && is(in_[i], kDigit)) {
+        value = value * 10 + static_cast<unsigned>(in_[i++] - '0');
+      }
+      if (i == begin || value > 255) return 0;
+    }
+    if (!word_ends(i, end)) return 0;
+    return i + 1 < end && in_[i] == '.' && is(in_[i + 1], kDigit) ? 0 : i;
+  }
+
   void replace(size_t begin, size_t end, std::string_view with) {
     if (!changed_) {
       out_.clear();
@@ -252,7 +311,8 @@ class Redactor {
 std::optional<Rules> rules_from_profile(std::string_view name) {
   if (name == "off") return Rules::none();
   if (name == "default") return Rules::defaults();
-  if (name == "guide" || name == "gdpr" || name == "hipaa") return Rules::guide();
+  if (name == "guide") return Rules::guide();
+  if (name == "gdpr" || name == "hipaa") return Rules::personal();
   return std::nullopt;
 }
 

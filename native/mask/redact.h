@@ -8,6 +8,9 @@
 //   e-mail  [a-zA-Z0-9._%+-]+@[a-zA-Z0-9.-]+\.[a-zA-Z]{2,}   -> ***@***.**
 //   phone   \b\d{3}[-.]?\d{3}[-.]?\d{4}\b                    -> ***-***-****
 //   SSN     \b\d{3}-\d{2}-\d{4}\b                            -> ***-**-****
+// The GDPR and HIPAA profiles also take, where none of those matched,
+//   card    13 to 19 digits, single spaces or hyphens between, that pass the Luhn check -> ****
+//   IPv4    four numbers up to 255 between dots, alone        -> *.*.*.*
 // Besides, an address of a query string, with %40 for its '@', is masked like any other.
 // \d and \b are those of ASCII: beside a letter outside ASCII a number still counts as a whole word
 // and is masked (Python's str patterns would leave it), digits of other scripts are not numbers.
@@ -31,12 +34,15 @@ struct Rules {
   bool phone = false;       // with separators
   bool bare_phone = false;  // also 5551234567 and 555.1234567; only with `phone`
   bool ssn = false;
+  bool card = false;
+  bool address = false;  // IPv4
 
   static constexpr Rules none() { return {}; }
   static constexpr Rules defaults() { return {true, true, false, true}; }
-  static constexpr Rules guide() { return {true, true, true, true}; }  // also GDPR and HIPAA
+  static constexpr Rules guide() { return {true, true, true, true}; }
+  static constexpr Rules personal() { return {true, true, true, true, true, true}; }
 
-  constexpr bool any() const { return email || phone || ssn; }
+  constexpr bool any() const { return email || phone || ssn || card || address; }
   friend constexpr bool operator==(const Rules&, const Rules&) = default;
 };
 

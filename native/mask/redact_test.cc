@@ -175,8 +175,8 @@ TEST(Redact, IsLinearOnHostileInput) {
 
 TEST(Rules, KnowTheirProfiles) {
   EXPECT_EQ(rules_from_profile("default"), Rules::defaults());
-  EXPECT_EQ(rules_from_profile("gdpr"), Rules::guide());
-  EXPECT_EQ(rules_from_profile("hipaa"), Rules::guide());
+  EXPECT_EQ(rules_from_profile("gdpr"), Rules::personal());
+  EXPECT_EQ(rules_from_profile("hipaa"), Rules::personal());
   EXPECT_EQ(rules_from_profile("guide"), Rules::guide());
   EXPECT_EQ(rules_from_profile("off"), Rules::none());
   EXPECT_FALSE(rules_from_profile("of"));

@@ -1,12 +1,13 @@
-// masked_copy(span, profile): a span object of its own with all text masked, for exporters in
-// Python.
+// masked_copy(span): a span object of its own with all text masked, for
+// exporters in Python. set_mask_rules(), set_masking(): the
+// process's policy.
 #include <deque>
 #include <new>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "mask/redact.h"
+#include "mask/policy.h"
 #include "python/convert.h"
 #include "python/span_read.h"
 #include "sql/statement.h"
@@ -18,14 +19,13 @@ namespace {
 // Masks views; what it made lives as long as the masker.
 class Masker {
  public:
-  explicit Masker(const mask::Rules& rules) : rules_(rules) {}
+  explicit Masker(const mask::Policy& policy) : policy_(policy) {}
 
-  bool changed() const { return !kept_.empty(); }
+  bool changed() const { return dropped_ || !kept_.empty(); }
 
   std::string_view text(std::string_view in) {
     std::string out;
-    return mask::redact(rules_, in, out) ? std::string_view(kept_.emplace_back(std::move(out)))
-                                         : in;
+    return policy_.text(in, out) ? std::string_view(kept_.emplace_back(std::move(out))) : in;
   }
 
   std::vector<trace::AttributeView> attributes(const trace::AttributeRange& range, bool sql_clean) {
@@ -37,25 +37,38 @@ class Masker {
       }
     }
     for (trace::AttributeView attribute : range) {
-      const bool statement =
-          !sql_clean && (attribute.key == "db.statement" || attribute.key == "db.query.text");
-      mask_value(attribute.value, statement ? std::optional(dialect) : std::nullopt);
+      const bool statement = !sql_clean && policy_.statements &&
+                             (attribute.key == "db.statement" || attribute.key == "db.query.text");
+      const bool is_text = attribute.value.type == wire::ValueType::kString;
+      if (statement && is_text) {
+        std::string sanitized = sql::sanitize(attribute.value.text, dialect);
+        if (sanitized != attribute.value.text) {
+          attribute.value.text = kept_.emplace_back(std::move(sanitized));
+        }
+      }
+      std::string changed = "***";
+      const mask::Verdict verdict =
+          is_text ? policy_.attribute(attribute.key, attribute.value.text, changed)
+                  : policy_.key(attribute.key);
+      if (verdict == mask::Verdict::kDrop) {
+        dropped_ = true;
+        continue;
+      }
+      if (verdict == mask::Verdict::kChanged) {
+        attribute.value = trace::text_value(kept_.emplace_back(std::move(changed)));
+      } else if (!is_text) {
+        mask_value(attribute.value);
+      }
+      attribute.key = text(attribute.key);
       out.push_back(attribute);
     }
     return out;
   }
 
  private:
-  void mask_value(trace::ValueView& value, std::optional<sql::Dialect> statement) {
+  void mask_value(trace::ValueView& value) {
     std::string out;
     switch (value.type) {
-      case wire::ValueType::kString:
-        if (statement) {
-          out = sql::sanitize(value.text, *statement);
-          if (out != value.text) value.text = kept_.emplace_back(std::move(out));
-        }
-        value.text = text(value.text);
-        break;
       case wire::ValueType::kBytes:
         value.text = text(value.text);
         break;
@@ -64,7 +77,7 @@ class Masker {
         if (wire::rewrite_strings(
                 value.type, value.text,
                 [this](std::string_view in, std::string& masked) {
-                  return mask::redact(rules_, in, masked);
+                  return policy_.text(in, masked);
                 },
                 out)) {
           value.text = kept_.emplace_back(std::move(out));
@@ -75,15 +88,16 @@ class Masker {
     }
   }
 
-  mask::Rules rules_;
+  const mask::Policy& policy_;
+  bool dropped_ = false;
   std::deque<std::string> kept_;
 };
 
 // Null when there is nothing to mask.
-trace::SpanRef copy_masked(const trace::Span& span, const mask::Rules& rules) {
+trace::SpanRef copy_masked(const trace::Span& span, const mask::Policy& policy) {
   const std::string bytes = span.snapshot();
   const trace::RecordView record(bytes);
-  Masker masker(rules);
+  Masker masker(policy);
   const auto attributes = masker.attributes(record.attributes(), record.sql_clean());
   trace::SpanContext parent = span.context();
   parent.span_id = span.parent_id();
@@ -98,7 +112,10 @@ trace::SpanRef copy_masked(const trace::Span& span, const mask::Rules& rules) {
   options.scope = span.scope();
   options.start_ns = span.start_ns();
   options.sampled = span.context().sampled();
-  options.trace_state = &span.context().trace_state;
+  const std::string_view state = masker.text(record.trace_state());
+  const trace::TraceState masked_state =
+      state.empty() ? nullptr : std::make_shared<const std::string>(state);
+  options.trace_state = &masked_state;
   options.trace_id = span.context().trace_id;
   options.random_trace_id = (span.context().flags & trace::kRandomFlag) != 0;
   options.span_id = span.context().span_id;
@@ -118,7 +135,7 @@ trace::SpanRef copy_masked(const trace::Span& span, const mask::Rules& rules) {
     view.span_id = link.span_id;
     view.trace_flags = static_cast<uint8_t>(link.flags);
     view.remote = (link.flags & 0x200) != 0;
-    view.trace_state = link.trace_state;
+    view.trace_state = masker.text(link.trace_state);
     view.attributes = link_attributes;
     view.dropped_attributes = link.dropped_attributes;
     copy->add_link(view);
@@ -136,13 +153,10 @@ trace::SpanRef copy_masked(const trace::Span& span, const mask::Rules& rules) {
 PyObject* masked_copy(PyObject* module, PyObject* const* args, Py_ssize_t nargs) noexcept try {
   ModuleState* state = module_state(module);
   if (!state) return nullptr;
-  if (nargs != 2) return PyErr_Format(PyExc_TypeError, "masked_copy() takes 2 arguments");
+  if (nargs != 1) return PyErr_Format(PyExc_TypeError, "masked_copy() takes 1 argument");
   SpanObject* span = as_span(*state, args[0]);
   if (!span || !span->span) return PyErr_Format(PyExc_TypeError, "not a recording span of nuages");
-  const Utf8 profile(args[1]);
-  const auto rules = mask::rules_from_profile(profile.view() == "on" ? "default" : profile.view());
-  if (!rules) return PyErr_Format(PyExc_ValueError, "%U is no masking profile", args[1]);
-  trace::SpanRef copy = copy_masked(*span->span, *rules);
+  trace::SpanRef copy = copy_masked(*span->span, mask::process_policy());
   if (!copy) return Ref::share(args[0]).release();
   SpanObject* made = new_span_object(*state, span->tracer, true);
   if (!made) return nullptr;
@@ -151,6 +165,67 @@ PyObject* masked_copy(PyObject* module, PyObject* const* args, Py_ssize_t nargs)
   return reinterpret_cast<PyObject*>(made);
 } catch (const std::bad_alloc&) {
   return PyErr_NoMemory();
+}
+
+// set_mask_rules([(pattern, replacement), ...], [key, ...]); ValueError says what is wrong with
+// one.
+PyObject* set_mask_rules(PyObject* /*module*/, PyObject* const* args, Py_ssize_t nargs) noexcept
+    try {
+  if (nargs != 2) return PyErr_Format(PyExc_TypeError, "set_mask_rules() takes 2 arguments");
+  const Ref patterns = Ref::take(PySequence_Tuple(args[0]));
+  const Ref keys = patterns ? Ref::take(PySequence_Tuple(args[1])) : Ref();
+  if (!keys) return nullptr;
+  mask::UserRules rules;
+  std::string all;
+  for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(patterns.get()); ++i) {
+    const char *pattern = nullptr, *with = nullptr;
+    if (!PyArg_ParseTuple(PyTuple_GET_ITEM(patterns.get(), i), "ss", &pattern, &with)) {
+      return nullptr;
+    }
+    auto compiled = mask::Pattern::compile(pattern);
+    if (!compiled.ok()) {
+      PyErr_SetString(PyExc_ValueError, compiled.error().message.c_str());
+      return nullptr;
+    }
+    all.append(pattern).append(1, '\0').append(with).append(1, '\0');
+    rules.patterns.push_back({std::move(*compiled), with});
+  }
+  for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(keys.get()); ++i) {
+    const char* key = PyUnicode_AsUTF8(PyTuple_GET_ITEM(keys.get(), i));
+    if (!key) return nullptr;
+    all.append(1, '\1').append(key);
+    rules.keys.emplace_back(key);
+  }
+  // Never 0, and the same in every process and version with the same rules (FNV-1a).
+  uint32_t id = 2166136261U;
+  for (const char c : all) id = (id ^ static_cast<unsigned char>(c)) * 16777619U;
+  rules.id = ((id ^ (id >> 16)) & 0x7FFFU) | 0x8000U;
+  if (all.empty()) rules.id = 0;
+  mask::set_process_rules(std::move(rules));
+  Py_RETURN_NONE;
+} catch (const std::bad_alloc&) {
+  return PyErr_NoMemory();
+}
+
+// mask_pattern_problem(pattern): why the pattern cannot be used, or None.
+PyObject* mask_pattern_problem(PyObject* /*module*/, PyObject* pattern) noexcept try {
+  const char* text = PyUnicode_AsUTF8(pattern);
+  if (!text) return nullptr;
+  const auto compiled = mask::Pattern::compile(text);
+  if (compiled.ok()) Py_RETURN_NONE;
+  return PyUnicode_FromString(compiled.error().message.c_str());
+} catch (const std::bad_alloc&) {
+  return PyErr_NoMemory();
+}
+
+// set_masking(profile, keep_literals)
+PyObject* set_masking(PyObject* /*module*/, PyObject* const* args, Py_ssize_t nargs) noexcept {
+  if (nargs != 2) return PyErr_Format(PyExc_TypeError, "set_masking() takes 2 arguments");
+  const Utf8 profile(args[0]);
+  if (!mask::set_process_profile(profile.view(), args[1] != Py_True)) {
+    return PyErr_Format(PyExc_ValueError, "%U is no masking profile", args[0]);
+  }
+  Py_RETURN_NONE;
 }
 
 }  // namespace nuages::python

@@ -3,9 +3,8 @@
 #include <string>
 #include <utility>
 
-#include "export/mask_profile.h"
 #include "export/tmpfs_file.h"
-#include "mask/redact.h"
+#include "mask/policy.h"
 #include "python/client_config.h"
 #include "python/convert.h"
 #include "python/span_object.h"
@@ -16,22 +15,31 @@ namespace {
 PipelineObject* self_of(PyObject* object) { return reinterpret_cast<PipelineObject*>(object); }
 
 PyObject* pipeline_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
-  static const char* const kNames[] = {"client",           "max_queue_size",    "max_queue_bytes",
-                                       "max_batch_size",   "schedule_delay_ms", "export_timeout_ms",
-                                       "max_outage_bytes", "max_request_bytes", "masking",
-                                       "survive_kill",     "self_metrics_ms",   nullptr};
+  static const char* const kNames[] = {"client",
+                                       "max_queue_size",
+                                       "max_queue_bytes",
+                                       "max_batch_size",
+                                       "schedule_delay_ms",
+                                       "export_timeout_ms",
+                                       "max_outage_bytes",
+                                       "max_request_bytes",
+                                       "masking",
+                                       "survive_kill",
+                                       "self_metrics_ms",
+                                       "keep_literals",
+                                       nullptr};
   PyObject* client = nullptr;
   const char* masking = "off";
   unsigned max_queue_size = 2048, max_batch_size = 512, schedule_delay_ms = 5000,
            export_timeout_ms = 30'000, self_metrics_ms = 0;
   unsigned long long max_queue_bytes = 4ULL << 20, max_outage_bytes = 8ULL << 20,
                      max_request_bytes = 3ULL << 20;
-  int survive_kill = 0;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!|IKIIIKKspI:Pipeline",
-                                   const_cast<char**>(kNames), &PyDict_Type, &client,
-                                   &max_queue_size, &max_queue_bytes, &max_batch_size,
-                                   &schedule_delay_ms, &export_timeout_ms, &max_outage_bytes,
-                                   &max_request_bytes, &masking, &survive_kill, &self_metrics_ms)) {
+  int survive_kill = 0, keep_literals = 0;
+  if (!PyArg_ParseTupleAndKeywords(
+          args, kwargs, "O!|IKIIIKKspIp:Pipeline", const_cast<char**>(kNames), &PyDict_Type,
+          &client, &max_queue_size, &max_queue_bytes, &max_batch_size, &schedule_delay_ms,
+          &export_timeout_ms, &max_outage_bytes, &max_request_bytes, &masking, &survive_kill,
+          &self_metrics_ms, &keep_literals)) {
     return nullptr;
   }
   try {
@@ -45,15 +53,11 @@ PyObject* pipeline_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
     config.max_outage_bytes = max_outage_bytes;
     config.self_metrics_ms = self_metrics_ms;
     config.max_request_bytes = max_request_bytes;
-    const std::string_view profile = masking == std::string_view("on") ? "default" : masking;
-    const auto rules = mask::rules_from_profile(profile);
-    if (!rules) {
+    if (!mask::set_process_profile(masking, keep_literals == 0)) {
       PyErr_Format(PyExc_ValueError, "masking: %s is no profile", masking);
       return nullptr;
     }
-    config.mask_profile = exporter::MaskProfile::of(*rules, rules->any());
-    config.mask = config.mask_profile.text_filter();
-    config.sql = config.mask_profile.statement_filter();
+    config.process_policy = true;
     config.survival.enabled = survive_kill != 0;
     if (config.survival.enabled) config.survival.directories = exporter::tmpfs_directories();
     auto* state = static_cast<ModuleState*>(PyType_GetModuleState(type));

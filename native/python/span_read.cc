@@ -281,7 +281,11 @@ PyGetSetDef kRecordingGetSet[] = {
     {}};
 
 PyMethodDef kSpanReadFunctions[] = {
-    {"masked_copy", method(masked_copy), METH_FASTCALL, "(span, profile): a masked copy."},
+    {"masked_copy", method(masked_copy), METH_FASTCALL, "(span): a masked copy."},
+    {"set_mask_rules", method(set_mask_rules), METH_FASTCALL,
+     "([(pattern, with), ...], [key, ...])"},
+    {"mask_pattern_problem", mask_pattern_problem, METH_O, "(pattern): why it cannot be used."},
+    {"set_masking", method(set_masking), METH_FASTCALL, "(profile, keep_literals)"},
     {"attribute_dict", attribute_dict, METH_O, "A span's attributes as a new dict."},
     {"put_attribute", method(put_attribute), METH_FASTCALL, "(span, key, value), also when ended."},
     {"remove_attribute", method(remove_attribute), METH_FASTCALL, "(span, key); KeyError."},

@@ -17,8 +17,11 @@ void set_error_status(SpanObject* span, PyObject* exception) noexcept;
 
 int add_span_types(PyObject* module, ModuleState& state) noexcept;
 
-// masked_copy(span, profile): a span object of its own with all text masked.
+// masked_copy(span): a span object of its own with all text masked, by the process's policy.
 PyObject* masked_copy(PyObject* module, PyObject* const* args, Py_ssize_t nargs) noexcept;
+PyObject* set_mask_rules(PyObject* module, PyObject* const* args, Py_ssize_t nargs) noexcept;
+PyObject* mask_pattern_problem(PyObject* module, PyObject* pattern) noexcept;
+PyObject* set_masking(PyObject* module, PyObject* const* args, Py_ssize_t nargs) noexcept;
 
 // Module functions behind the Python properties of nuages.sdk.trace.Span.
 extern PyMethodDef kSpanReadFunctions[];

@@ -81,6 +81,7 @@ bool rewrite_list(bool key_values, std::string_view message, const StringRewrite
         if (!key_values) return rewrite_any_value(body, rewrite, changed, depth + 1);
         return rewrite_fields(
             body, changed, [&](uint32_t part, std::string_view value, std::string& new_value) {
+              if (part == 1) return rewrite(value, new_value);
               return part == 2 && rewrite_any_value(value, rewrite, new_value, depth + 1);
             });
       });
@@ -92,6 +93,7 @@ bool rewrite_any_value(std::string_view message, const StringRewrite& rewrite, s
                         [&](uint32_t field, std::string_view body, std::string& changed) {
                           switch (field) {
                             case kStringField:
+                            case kBytesField:
                               return rewrite(body, changed);
                             case kArrayField:
                               return rewrite_list(false, body, rewrite, changed, depth + 1);

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import logging
 import os
+import re
 import sys
 import threading
 from collections.abc import Mapping
@@ -110,6 +111,35 @@ def parse_patterns(value: Any) -> tuple[str, ...]:
     return tuple(str(word).strip() for word in words if str(word).strip())
 
 
+def parse_mask_patterns(value: Any) -> tuple[tuple[str, str], ...]:
+    """One pattern a line, or a list of patterns or of (pattern, replacement)."""
+    items = value.splitlines() if isinstance(value, str) else value
+    if not isinstance(items, (list, tuple)):
+        raise BadValue("use a list of regular expressions or of (regular expression, replacement)")
+    rules = []
+    for item in items:
+        pattern, replacement = (item, "***") if isinstance(item, str) else tuple(item)
+        if not pattern.strip():
+            continue
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise BadValue(f"{pattern!r} is no regular expression: {error}") from None
+        rules.append((str(pattern), str(replacement)))
+    return tuple(rules)
+
+
+def parse_mask_functions(value: Any) -> tuple[Any, ...]:
+    """Callables, or their dotted names in a list or a comma list."""
+    if callable(value):
+        return (value,)
+    if isinstance(value, str):
+        return parse_patterns(value)
+    if not isinstance(value, (list, tuple)) or not all(callable(item) or isinstance(item, str) for item in value):
+        raise BadValue("use callables or their dotted names")
+    return tuple(value)
+
+
 @dataclass(frozen=True)
 class Setting:
     name: str  # the key in code and, upper-cased, in the NUAGES dict
@@ -149,6 +179,27 @@ _ALL = (
         "on",
         parse_masking,
         "PII masking: on, off, or the profile guide, gdpr or hipaa.",
+    ),
+    Setting(
+        "mask_patterns",
+        ("NUAGES_MASK_PATTERNS",),
+        (),
+        parse_mask_patterns,
+        "Your own patterns, or pairs of pattern and replacement, masked everywhere; in the environment one a line.",
+    ),
+    Setting(
+        "mask_keys",
+        ("NUAGES_MASK_KEYS",),
+        (),
+        parse_patterns,
+        "Attributes whose values are hidden, with * and ?: customer.*.",
+    ),
+    Setting(
+        "mask_functions",
+        ("NUAGES_MASK_FUNCTIONS",),
+        (),
+        parse_mask_functions,
+        "Python functions (key, value) -> value, or None to drop it, or their dotted names; slow.",
     ),
     Setting(
         "excluded_urls",
@@ -252,6 +303,7 @@ class Problem:
 
 
 _lock = threading.RLock()
+_listeners: list[Callable[[], None]] = []
 _code: dict[str, Any] = {}
 _cache: dict[str, Any] = {}
 _said: set[str] = set()
@@ -329,6 +381,19 @@ def get_now(name: str) -> Any:
         return get(name)
 
 
+def on_change(listener: Callable[[], None]) -> None:
+    """Calls it now and whenever values may have changed: set in code, or come with Django's settings."""
+    _listeners.append(listener)
+    _tell(listener)
+
+
+def _tell(listener: Callable[[], None]) -> None:
+    try:
+        listener()
+    except Exception:
+        logger.exception("a change of the settings could not be carried out")
+
+
 def override(**values: Any) -> None:
     """Values given in code, for example by ``install(masking="gdpr")`` or ``DjangoInstrumentor().instrument(excluded_urls=...)``.
 
@@ -352,6 +417,8 @@ def override(**values: Any) -> None:
                     )
                 )
         _cache.clear()
+    for listener in _listeners:
+        _tell(listener)
 
 
 def _suggestion(word: str, known: Any) -> str:
@@ -414,6 +481,8 @@ def django_settings_loaded() -> None:
             elif isinstance(value, (list, tuple)):
                 os.environ[name] = ",".join(str(item) for item in value)
         _cache.clear()
+    for listener in _listeners:
+        _tell(listener)
     report()
 
 

@@ -315,6 +315,8 @@ def refresh() -> None:
     names = {word.strip().lower() for word in os.environ.get("OTEL_SEMCONV_STABILITY_OPT_IN", "").split(",")}
     request_options["semconv_http"] = 2 if "http/dup" in names else 1 if "http" in names else 0
     entries = tuple(settings.get("excluded_urls"))
+    if not entries and settings.get("masking") in ("gdpr", "hipaa"):
+        entries = ("admin/", "accounts/profile/", "api/users/")  # the guide's
     current = request_options["excluded"]
     if not entries:
         request_options["excluded"] = None

@@ -42,6 +42,7 @@ def make_pipeline(
         schedule_delay_ms=max(1, int(schedule_delay_millis)),
         export_timeout_ms=max(1, int(export_timeout_millis)),
         masking=settings.get("masking"),
+        keep_literals=bool(settings.get("masking") == "off" and settings.get("capture_parameters")),
         survive_kill=bool(settings.get("survive_kill")),
     )
     pipeline = _native.Pipeline(**options)
@@ -197,10 +198,7 @@ class SimpleSpanProcessor(_NativeHalf, OfficialSimpleSpanProcessor):  # type: ig
 
 def masked(span: Any) -> Any:
     """What a Python exporter may see of a span: a masked copy."""
-    profile = settings.get("masking")
-    if profile == "off" or not isinstance(span, _native.RecordingSpanBase):
-        return span
-    return _native.masked_copy(span, profile)
+    return _native.masked_copy(span) if isinstance(span, _native.RecordingSpanBase) else span
 
 
 class MaskingExporter(SpanExporter):  # type: ignore[misc]

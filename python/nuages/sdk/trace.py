@@ -11,6 +11,7 @@ import inspect
 import logging
 import threading
 import warnings
+import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Optional
 
@@ -26,7 +27,7 @@ from opentelemetry.trace.propagation import _SPAN_KEY
 
 import nuages
 from nuages import _lifecycle, _native, _native_side, settings
-from nuages.sdk import environment, metered
+from nuages.sdk import environment, metered, privacy
 from nuages.sdk.attributes import SpanAttributes, bounded, clean_value
 from nuages.sdk.export import BatchSpanProcessor, SimpleSpanProcessor
 from nuages.sdk.sampling import RateLimitingSampler
@@ -209,17 +210,19 @@ class TracerProvider(OfficialTracerProvider):  # type: ignore[misc]
         self._core = _native.ProviderCore()
         self._shut_down = False
         self._pipelines: tuple[Any, ...] = ()
+        self._given_limits = span_limits
         super().__init__(
             sampler=environment.sampler() if sampler is None else sampler,
             resource=resource,
             shutdown_on_exit=False,
             active_span_processor=active_span_processor or _Processors(self),
             id_generator=id_generator,
-            span_limits=span_limits,
+            span_limits=privacy.limits(span_limits),
             **options,
         )
         self._disabled = bool(settings.get_now("sdk_disabled"))
         self._configure_core()
+        self._follow_settings()
         if shutdown_on_exit:
             _lifecycle.register(self)
 
@@ -234,12 +237,14 @@ class TracerProvider(OfficialTracerProvider):  # type: ignore[misc]
         adopted._core = _native.ProviderCore()
         adopted._shut_down = False
         adopted._pipelines = ()
+        adopted._given_limits = provider._span_limits
         if hasattr(adopted, "_tracers"):
             adopted._tracers = {}
         if type(processor) is OfficialMultiSpanProcessor:
             adopted._active_span_processor = _Processors(adopted, processor._span_processors)
         adopted._configure_core()
         adopted._processors_changed()
+        adopted._follow_settings()
         if handler is not None:
             import atexit
 
@@ -267,6 +272,22 @@ class TracerProvider(OfficialTracerProvider):  # type: ignore[misc]
                 tracer.start_span, tracer.start_as_current_span = theirs.start_span, theirs.start_as_current_span
 
     # ---- the native half
+
+    def _follow_settings(self) -> None:
+        """Settings that come after the provider, as Django's may, count all the same."""
+        mine = weakref.ref(self)
+
+        def changed() -> None:
+            provider = mine()
+            if provider is None:
+                return
+            wanted = privacy.limits(provider._given_limits)
+            if wanted is not None and wanted is not provider._given_limits:
+                provider._span_limits = wanted
+                provider._configure_core()
+            provider._processors_changed()
+
+        privacy.on_change(changed)
 
     def _configure_core(self) -> None:
         native = native_sampler(self.sampler)
@@ -313,10 +334,15 @@ class TracerProvider(OfficialTracerProvider):  # type: ignore[misc]
         self._pipelines = tuple(processor.pipeline for processor in pipelines)
         # A Python processor that only hands to an exporter comes after those that may change the span.
         python.sort(key=lambda processor: isinstance(processor, (BatchSpanProcessor, SimpleSpanProcessor)))
+        exporting = [p for p in python if isinstance(p, (BatchSpanProcessor, SimpleSpanProcessor))]
+        changing = python[: len(python) - len(exporting)]
+        rules = privacy.functions()
         self._core.set_processors(
             [processor.on_start for processor in python if _overrides(processor, "on_start")],
             [processor._on_ending for processor in python if _overrides(processor, "_on_ending")],
-            [processor.on_end for processor in python if _overrides(processor, "on_end")]
+            [processor.on_end for processor in changing if _overrides(processor, "on_end")]
+            + ([privacy.on_end(rules)] if rules else [])
+            + [processor.on_end for processor in exporting if _overrides(processor, "on_end")]
             + ([] if self._open_spans is None else [metered.on_end(self._open_spans)]),
             self._pipelines,
         )
