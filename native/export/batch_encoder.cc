@@ -216,7 +216,7 @@ bool BatchEncoder::filter(trace::AttributeView& attribute) {
       break;
     case wire::ValueType::kArray:
     case wire::ValueType::kKeyValueList:
-      if (mask_ && wire::rewrite_strings(value.type, value.text, mask_, array_text_)) {
+      if (mask_ && wire::rewrite_strings(value.type, value.text, mask_, array_text_, true)) {
         value.text = array_text_;
       }
       break;

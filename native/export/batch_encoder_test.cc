@@ -271,7 +271,7 @@ TEST_F(BatchEncoderTest, MasksKeysAndBytesAndDropsByKey) {
   EXPECT_EQ(encoder.request().find("jane"), std::string_view::npos);
   auto copy = seen.spans.at(0);
   EXPECT_EQ(copy.attributes["***@***.**"], "a");
-  EXPECT_EQ(copy.attributes["user.id"], "");
+  EXPECT_EQ(copy.attributes["user.id"], "(absent)");
   EXPECT_EQ(copy.attributes["password"], "***");
   EXPECT_EQ(copy.attributes["http.target"], "/a?token=***&name=***");
 }

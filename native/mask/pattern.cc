@@ -362,7 +362,8 @@ class PatternCompiler {
       const auto high = class_item(unused);
       if (failed()) return;
       if (!high || *high < *low) return fail("a bad range in a character class");
-      for (int c = *low; c <= *high; ++c) add_char(bytes, static_cast<char>(c));
+      for (int c = static_cast<unsigned char>(*low); c <= *high; ++c)
+        add_char(bytes, static_cast<char>(c));
     }
     if (!take("]")) return fail("a [ without its ]");
     emit_characters(bytes, negated);

@@ -19,7 +19,7 @@ bool equal(std::string_view a, std::string_view b) {
 }
 
 // Names whose value is a credential wherever they stand: query parameter or attribute key.
-constexpr std::array<std::string_view, 30> kSecretWords = {"password",
+constexpr std::array<std::string_view, 29> kSecretWords = {"password",
                                                            "passwd",
                                                            "pwd",
                                                            "passphrase",
@@ -46,12 +46,12 @@ constexpr std::array<std::string_view, 30> kSecretWords = {"password",
                                                            "card_number",
                                                            "cvv",
                                                            "private_key",
-                                                           "ssn",
+
                                                            "awsaccesskeyid",
                                                            "x-goog-signature"};
 // In a URL also these, which as attribute keys are ordinary words.
-constexpr std::array<std::string_view, 6> kSecretParameters = {"token", "sig",  "signature",
-                                                               "code",  "auth", "key"};
+constexpr std::array<std::string_view, 7> kSecretParameters = {"ssn",  "token", "sig", "signature",
+                                                               "code", "auth",  "key"};
 
 // Most keys are none of them: a look at length and last letter tells.
 constexpr size_t word_slot(size_t size, char last) {

@@ -79,7 +79,7 @@ class Masker {
                 [this](std::string_view in, std::string& masked) {
                   return policy_.text(in, masked);
                 },
-                out)) {
+                out, true)) {
           value.text = kept_.emplace_back(std::move(out));
         }
         break;

@@ -69,10 +69,15 @@ bool rewrite_fields(std::string_view message, std::string& out, const Visit& vis
   return reader.ok() && any;
 }
 
-bool rewrite_any_value(std::string_view message, const StringRewrite& rewrite, std::string& out,
+struct Rewrite {
+  const StringRewrite& text;
+  bool keys_and_bytes = false;
+};
+
+bool rewrite_any_value(std::string_view message, const Rewrite& rewrite, std::string& out,
                        int depth);
 
-bool rewrite_list(bool key_values, std::string_view message, const StringRewrite& rewrite,
+bool rewrite_list(bool key_values, std::string_view message, const Rewrite& rewrite,
                   std::string& out, int depth) {
   if (depth > kMaxDepth) return false;
   return rewrite_fields(
@@ -81,20 +86,21 @@ bool rewrite_list(bool key_values, std::string_view message, const StringRewrite
         if (!key_values) return rewrite_any_value(body, rewrite, changed, depth + 1);
         return rewrite_fields(
             body, changed, [&](uint32_t part, std::string_view value, std::string& new_value) {
-              if (part == 1) return rewrite(value, new_value);
+              if (part == 1) return rewrite.keys_and_bytes && rewrite.text(value, new_value);
               return part == 2 && rewrite_any_value(value, rewrite, new_value, depth + 1);
             });
       });
 }
 
-bool rewrite_any_value(std::string_view message, const StringRewrite& rewrite, std::string& out,
+bool rewrite_any_value(std::string_view message, const Rewrite& rewrite, std::string& out,
                        int depth) {
   return rewrite_fields(message, out,
                         [&](uint32_t field, std::string_view body, std::string& changed) {
                           switch (field) {
                             case kStringField:
+                              return rewrite.text(body, changed);
                             case kBytesField:
-                              return rewrite(body, changed);
+                              return rewrite.keys_and_bytes && rewrite.text(body, changed);
                             case kArrayField:
                               return rewrite_list(false, body, rewrite, changed, depth + 1);
                             case kKeyValueListField:
@@ -175,8 +181,8 @@ void ArrayBuilder::append(const Value& element) {
 }
 
 bool rewrite_strings(ValueType type, std::string_view encoded, const StringRewrite& rewrite,
-                     std::string& out) {
-  return rewrite_list(type == ValueType::kKeyValueList, encoded, rewrite, out, 0);
+                     std::string& out, bool keys_and_bytes) {
+  return rewrite_list(type == ValueType::kKeyValueList, encoded, {rewrite, keys_and_bytes}, out, 0);
 }
 
 }  // namespace nuages::wire

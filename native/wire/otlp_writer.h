@@ -40,9 +40,10 @@ class ArrayBuilder {
 // True when the filter changed the text, the result being in `out`.
 using StringRewrite = std::function<bool(std::string_view text, std::string& out)>;
 
-// Applies `rewrite` to every string, bytes and key in an encoded array or list, at any depth. True
+// Applies `rewrite` to every string inside an encoded array or key-value list, at any depth, and on
+// request to keys and bytes as well. True
 // when something changed; then `out` holds the new encoding. Text that is not OTLP is left alone.
 bool rewrite_strings(ValueType type, std::string_view encoded, const StringRewrite& rewrite,
-                     std::string& out);
+                     std::string& out, bool keys_and_bytes = false);
 
 }  // namespace nuages::wire

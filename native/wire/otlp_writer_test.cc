@@ -195,17 +195,20 @@ TEST(RewriteTest, ChangesStringsAtAnyDepthAndNothingElse) {
   read_array(out, [&](const Value& value) { values.push_back(value); });
   ASSERT_EQ(values.size(), 3U);
   EXPECT_EQ(values[0].text, "fine");
-  EXPECT_EQ(values[1].text, "***");
+  EXPECT_EQ(values[1].text, "secret") << "bytes are not text";
   std::vector<KeyValue> entries;
   read_key_values(values[2].text, [&](const KeyValue& entry) { entries.push_back(entry); });
   ASSERT_EQ(entries.size(), 2U);
-  EXPECT_EQ(entries[0].key, "***");
+  EXPECT_EQ(entries[0].key, "secret") << "keys stay";
   EXPECT_EQ(entries[0].value.text, "a *** here");
   values.clear();
   read_array(entries[1].value.text, [&](const Value& value) { values.push_back(value); });
   ASSERT_EQ(values.size(), 2U);
   EXPECT_EQ(values[0].text, "***");
   EXPECT_EQ(values[1].integer, 5);
+
+  ASSERT_TRUE(rewrite_strings(ValueType::kArray, outer.text(), rewrite, out, true));
+  EXPECT_EQ(out.find("secret"), std::string::npos) << "keys and bytes on request";
 }
 
 TEST(RewriteTest, UnchangedAndBrokenTextIsLeftAlone) {

@@ -98,8 +98,6 @@ def on_end(rules: Sequence[Function]) -> Callable[[Any], None]:
     """A callback for the end of each span that puts name, status, attributes and events through the rules."""
 
     def mask(span: Any) -> None:
-        if not isinstance(span, _native.RecordingSpanBase):
-            return
         name = _apply(rules, "name", span.name)
         if name != span.name:
             span._name = str(name)
@@ -134,7 +132,9 @@ def _apply(rules: Sequence[Function], key: str, value: Any) -> Any:
             value = rule(key, value)
         except Exception as error:
             name = getattr(rule, "__qualname__", repr(rule))
-            _say_once(f"the mask function {name} failed with {type(error).__name__}; what it should have masked is hidden")
+            _say_once(
+                f"the mask function {name} failed with {type(error).__name__}; what it should have masked is hidden"
+            )
             return HIDDEN
         if value is None:
             return None
