@@ -1,4 +1,4 @@
-// The consumer's span of a Celery task.
+// The spans of a Celery task: its consumer's and, with the relation "publish", its producer's.
 //
 // Link mode: a new root trace that links to the producer and follows its sampling decision without
 // asking the sampler, so that a sampled request never points to a missing task trace.
@@ -36,7 +36,9 @@ PyObject* start_task_span(PyObject* module, PyObject* arguments) {
   const bool known = read_span_context(*state, producer, context) && context.valid();
   const trace::AttributeView link_attributes[] = {{"nuages.link", trace::text_value("celery")}};
   trace::LinkView link;
-  if (relation == "link") {
+  if (relation == "publish") {
+    spec.kind = wire::SpanKind::kProducer;
+  } else if (relation == "link") {
     spec.root = true;
     if (known) {
       link.trace_id = context.trace_id;

@@ -102,6 +102,19 @@ class TestInPlace:
         [event] = consumer["events"]
         assert event["attributes"]["exception.message"] == "loud"
 
+    @pytest.mark.parametrize(
+        ("how", "task", "propagates"),
+        [("SystemExit", "leave", False), ("BaseException", "leave", False), ("explode", "explode", True)],
+    )
+    def test_what_reaches_the_caller(self, shop, how, task, propagates):
+        answer = shop.scenario("leave_in_place", how=how, propagates=propagates)
+        raised = "ValueError" if how == "explode" else how
+        assert answer.result == [raised, "outer"]
+        for name in (f"celery.apply_async: {task}", f"catalog.tasks.{task}"):
+            span = answer.named(name)
+            assert (span["status"], span["events"][0]["attributes"]["exception.type"]) == ("ERROR", raised)
+            assert len(span["events"]) == 1
+
     def test_retry(self, shop):
         answer = shop.scenario("eager_in_mode", task="flaky", arguments=[], relation="link")
         runs = sorted(

@@ -20,6 +20,7 @@ from opentelemetry import context as context_api
 from opentelemetry import propagate, trace
 from opentelemetry.trace import SpanKind
 
+from nuages import _native
 from nuages.hooks import celery_task, support
 
 _patches = support.Patches()
@@ -133,10 +134,9 @@ def _start_publish(
     schedule = _schedule.get()
     if schedule is not None:
         attributes["celery.schedule"] = schedule
-    tracer = trace.get_tracer("nuages.celery")
-    span = tracer.start_span(
-        f"celery.apply_async: {name.rpartition('.')[2]}", kind=SpanKind.PRODUCER, attributes=attributes
-    )
+    span = _native.start_task_span(f"celery.apply_async: {name.rpartition('.')[2]}", "publish", None, attributes)
+    if span is None:
+        return None
     current = trace.set_span_in_context(span)
     headers = dict(kwargs.get("headers") or {})
     propagate.inject(headers, current)

@@ -12,6 +12,7 @@ import collections
 import sys
 import threading
 import time
+import weakref
 from datetime import datetime
 from types import SimpleNamespace
 from typing import Any, Optional
@@ -28,18 +29,26 @@ FIRST_ATTEMPT = "nuages_first_attempt"  # header: the context of the first attem
 SENT = "nuages_sent"  # header: when the message was sent, in seconds since 1970
 
 _traceparent = TraceContextTextMapPropagator()
+_brokers: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
 _open: dict[tuple[int, str], tuple[Any, Any]] = {}
 _lost: collections.deque[tuple[str, int]] = collections.deque(maxlen=256)
 _NOT_FAILURES = ("Retry", "Ignore", "Reject")
 
 
 def broker(app: Any) -> str:
-    """messaging.system: the broker, from the URL's scheme; the URL itself holds a password and goes nowhere."""
+    """messaging.system: the broker, from the URL's scheme; the URL itself holds a password and goes nowhere. Celery's configuration is slow to
+    ask, so once per application."""
+    try:
+        return _brokers[app]
+    except (KeyError, TypeError):
+        pass
     try:
         scheme = str(app.conf.broker_write_url or app.conf.broker_url or "amqp").partition(":")[0].partition("+")[0]
+        system = {"amqp": "rabbitmq", "pyamqp": "rabbitmq", "rediss": "redis", "sentinel": "redis"}.get(scheme, scheme)
+        _brokers[app] = system
+        return system
     except Exception:
         return "celery"
-    return {"amqp": "rabbitmq", "pyamqp": "rabbitmq", "rediss": "redis", "sentinel": "redis"}.get(scheme, scheme)
 
 
 def record(span: Any, error: BaseException) -> None:

@@ -965,3 +965,24 @@ def send_to_nobody():
             add.apply_async((1, 2), retry=False)
         except Exception as error:
             return type(error).__name__
+
+
+def leave_in_place(how, propagates):
+    """A task run in place that ends with a BaseException or, with task_eager_propagates, an Exception: the caller gets it."""
+    import catalog.tasks
+    from bookshop.celery import app
+    from opentelemetry import trace
+
+    app.conf.task_always_eager = True
+    app.conf.task_eager_propagates = propagates
+    try:
+        with trace.get_tracer("test").start_as_current_span("outer"):
+            try:
+                if how == "explode":
+                    catalog.tasks.explode.delay("loud")
+                else:
+                    catalog.tasks.leave.delay(how)
+            except BaseException as error:
+                return [type(error).__name__, trace.get_current_span().name]
+    finally:
+        app.conf.task_always_eager = app.conf.task_eager_propagates = False
