@@ -103,7 +103,7 @@ bool private_key(std::string_view key) {
   for (const std::string_view name :
        {"http.client_ip", "client.address", "client.port", "client.socket.address", "net.peer.ip",
         "net.sock.peer.addr", "net.sock.peer.name", "network.peer.address", "source.address",
-        "user_id", "user", "username", "email", "session_id"}) {
+        "http.request.method_original", "user_id", "user", "username", "email", "session_id"}) {
     if (key == name) return true;
   }
   return false;

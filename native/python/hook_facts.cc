@@ -181,8 +181,10 @@ void RequestFacts::complete() {
 std::vector<AttributeView> RequestFacts::attributes(HttpNames names) {
   std::vector<AttributeView> list;
   list.reserve(14);
+  const bool known = known_method(method);
+  const std::string_view shown = known ? std::string_view(method) : "_OTHER";
   if (names != HttpNames::kStable) {
-    list.push_back({"http.method", text_value(method)});
+    list.push_back({"http.method", text_value(shown)});
     list.push_back({"http.scheme", text_value(scheme)});
     list.push_back({"http.host", text_value(host)});
     list.push_back({"http.target", text_value(target)});
@@ -190,8 +192,7 @@ std::vector<AttributeView> RequestFacts::attributes(HttpNames names) {
     if (!version.empty()) list.push_back({"http.flavor", text_value(version)});
   }
   if (names == HttpNames::kOld) return list;
-  const bool known = known_method(method);
-  list.push_back({"http.request.method", text_value(known ? std::string_view(method) : "_OTHER")});
+  list.push_back({"http.request.method", text_value(shown)});
   if (!known) list.push_back({"http.request.method_original", text_value(method)});
   list.push_back({"url.scheme", text_value(scheme)});
   list.push_back({"url.path", text_value(path)});

@@ -12,9 +12,13 @@ from collections.abc import Iterator
 
 from nuages import settings
 
-_PACKAGES = frozenset({"psycopg", "psycopg2", "sqlite3", "pymysql", "MySQLdb", "oracledb", "asyncpg", "sqlalchemy"})
+_PACKAGES = frozenset(
+    {"psycopg", "psycopg2", "sqlite3", "pymysql", "MySQLdb", "oracledb", "asyncpg", "sqlalchemy", "redis"}
+)
 # What MySQL puts in single quotes without being a value, by the word before it.
-_NAMED = frozenset({"key", "column", "table", "field", "index", "constraint", "database", "in", "view", "function"})
+_NAMED = frozenset(
+    {"key", "column", "table", "field", "index", "constraint", "database", "in", "view", "function", "command"}
+)
 _ECHO = re.compile(r"^(LINE \d+:|STATEMENT:|QUERY:|SQL statement)[^\n]*(?:\n *\^)?", re.MULTILINE)
 _KEY = re.compile(r"=\(.*\)")
 _ROW = re.compile(r"(row contains )\(.*\)")

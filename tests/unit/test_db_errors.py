@@ -35,6 +35,10 @@ MESSAGES = [
         "You have an error in your SQL syntax; check the manual for the right syntax to use near 'hidden' at line 1",
         "You have an error in your SQL syntax; check the manual for the right syntax to use near '?' at line 1",
     ),
+    (
+        "unknown command 'NOSUCH', with args beginning with: 'hidden' 'x'",
+        "unknown command 'NOSUCH', with args beginning with: '?' '?'",
+    ),
     ("UNIQUE constraint failed: users.email", "UNIQUE constraint failed: users.email"),
     ('unrecognized token: "\'hidden"', 'unrecognized token: "?"'),
     (

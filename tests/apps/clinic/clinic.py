@@ -99,8 +99,8 @@ from opentelemetry import context as api_context  # noqa: E402
 from records.models import Doctor, Patient  # noqa: E402
 
 tracer = trace.get_tracer(plant("scope name"))
-app = Celery("clinic", broker="memory://", backend="cache+memory://")
-app.conf.task_ignore_result = False
+REDIS = os.environ["CLINIC_REDIS"]
+app = Celery("clinic", broker=REDIS, backend=REDIS)
 app.conf.worker_hijack_root_logger = False
 discharged = Signal()
 
@@ -175,7 +175,7 @@ def templates(request):
 
 
 def caches(request):
-    key = plant("cache key").replace(" ", "_")
+    key = plant("cache key").replace(" ", ":")
     cache.set(key, plant("cache value", opaque=True))
     cache.get(key)
     cache.get_many([plant_mail("cache keys"), plant_mail("cache keys")])
@@ -188,7 +188,7 @@ def caches(request):
 def redis(request):
     from redis import Redis
 
-    client = Redis.from_url(os.environ["CLINIC_REDIS"])
+    client = Redis.from_url(REDIS)
     client.set(plant_mail("redis key"), plant("redis value", opaque=True))
     client.hset(plant_mail("redis hash"), plant_word("redis field"), plant("redis field value", opaque=True))
     client.eval("return ARGV[1]", 0, plant("redis script argument", opaque=True))
@@ -381,10 +381,9 @@ def main():
         "fails",
         "streams",
         "log",
+        "redis",
     ):
         send(port, "GET", f"/{name}/")
-    if os.environ.get("CLINIC_REDIS"):
-        send(port, "GET", "/redis/")
     with start_worker(app, perform_ping_check=False, loglevel="CRITICAL"):
         send(port, "GET", "/tasks/")
     try:
