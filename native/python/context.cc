@@ -115,6 +115,23 @@ Ref span_in_context(ModuleState& state, PyObject* context) noexcept {
   return span;
 }
 
+bool is_suppressed(ModuleState& state, PyObject* context) noexcept {
+  Ref current;
+  if (!context) {
+    current = read_context(state);
+    context = current.get();
+  }
+  // hardly ever is anything but the span in it
+  if (!context || !PyDict_Check(context) || is_plain(state, context)) return false;
+  const ErrorGuard guard;
+  for (PyObject* key : {state.suppress_key.get(), state.s_suppress_instrumentation.get()}) {
+    PyObject* value = PyDict_GetItemWithError(context, key);
+    if (value && PyObject_IsTrue(value) == 1) return true;
+    PyErr_Clear();
+  }
+  return false;
+}
+
 bool activate(ModuleState& state, PyObject* span, Activation& activation, PyObject* base) noexcept {
   const ErrorGuard guard;
   return activate_on(state, read_context(state), span, activation, base);

@@ -46,6 +46,10 @@ Ref current_context(ModuleState& state) noexcept;
 // or nothing.
 Ref span_in_context(ModuleState& state, PyObject* context) noexcept;
 
+// Whether suppress_instrumentation() of the official packages holds in `context` (null: in the
+// current Context): instrumentation makes no spans there. Spans by hand are made all the same.
+bool is_suppressed(ModuleState& state, PyObject* context = nullptr) noexcept;
+
 // The current span if it is a recording one of ours, else null. The second gives the core's span.
 Ref current_span(ModuleState& state) noexcept;  // a SpanObject*
 trace::SpanRef current_core_span(ModuleState& state) noexcept;

@@ -241,7 +241,13 @@ Parent current_parent(Hooks& hooks) noexcept {
     parent.kind = ParentKind::kSilent;
     return parent;
   }
-  parent.object = span_in_context(hooks.module, nullptr);
+  const Ref context = current_context(hooks.module);
+  if (!context) return parent;
+  if (is_suppressed(hooks.module, context.get())) {
+    parent.kind = ParentKind::kSilent;
+    return parent;
+  }
+  parent.object = span_in_context(hooks.module, context.get());
   if (!parent.object) return parent;
   if (SpanObject* span = as_span(hooks.module, parent.object.get())) {
     // Ended, or of the process before a fork: still a parent, but through the ordinary way.

@@ -101,7 +101,7 @@ Ref new_request(Hooks& hooks, Ref span, bool recording) {
 // counts.
 Ref start(Hooks& hooks, RequestFacts& facts, PyObject* environ, bool detached, Ref& base) {
   TracerObject* tracer = hook_tracer(hooks.module, hooks.n_django.get());
-  if (tracer == nullptr) return {};
+  if (tracer == nullptr || (!detached && is_suppressed(hooks.module))) return {};
   const Ref kept = Ref::share(reinterpret_cast<PyObject*>(tracer));  // Python code runs below
   SpanSpec spec;
   trace::SpanContext parent;
@@ -109,7 +109,7 @@ Ref start(Hooks& hooks, RequestFacts& facts, PyObject* environ, bool detached, R
   const bool inside = !detached && has_current_span(hooks);
   const HttpNames names = http_names(hooks);
   const std::vector<trace::AttributeView> attributes = facts.attributes(names);
-  spec.name = facts.websocket                ? "WEBSOCKET"
+  spec.name = facts.websocket              ? "WEBSOCKET"
               : known_method(facts.method) ? std::string_view(facts.method)
                                            : "HTTP";
   spec.kind = wire::SpanKind::kServer;

@@ -186,6 +186,7 @@ PyObject* handle_view_seam(HookFunction& hook, const HookCall& call) {
 // end(state, result, exception) is called in any case unless the state is None.
 PyObject* handle_around(HookFunction& hook, const HookCall& call) {
   Hooks& hooks = *hook.hooks;
+  if (hooks.module.configured() && is_suppressed(hooks.module)) return call_original(hook, call);
   const Py_ssize_t count = call.count();
   Ref args = Ref::take(PyTuple_New(count));
   Ref kwargs = Ref::take(PyDict_New());

@@ -38,6 +38,7 @@ constexpr Field kFields[] = {
     {"context_globals", &ModuleState::context_globals},
     {"trace_globals", &ModuleState::trace_globals},
     {"span_key", &ModuleState::span_key},
+    {"suppress_key", &ModuleState::suppress_key},
     {"status_class", &ModuleState::status_class},
     {"clean_value", &ModuleState::clean_value},
     {"exception_attributes", &ModuleState::exception_attributes},
@@ -55,6 +56,7 @@ struct Name {
 };
 constexpr Name kNames[] = {
     {"_RUNTIME_CONTEXT", &ModuleState::s_runtime_context},
+    {"suppress_instrumentation", &ModuleState::s_suppress_instrumentation},
     {"_current_context", &ModuleState::s_current_context},
     {"get_current", &ModuleState::s_get_current},
     {"attach", &ModuleState::s_attach},
@@ -117,6 +119,11 @@ PyObject* py_current_span(PyObject* module, PyObject*) {
   return span ? span.release() : Ref::share(Py_None).release();
 }
 
+PyObject* py_is_suppressed(PyObject* module, PyObject*) {
+  ModuleState& state = state_of(module);
+  return PyBool_FromLong(state.configured() && is_suppressed(state));
+}
+
 // activate(span) -> token for deactivate(); None when it could not be made current.
 void delete_activation(PyObject* capsule) {
   delete static_cast<Activation*>(PyCapsule_GetPointer(capsule, "nuages.activation"));
@@ -170,6 +177,8 @@ PyMethodDef kFunctions[] = {
     {"forget_hook_tracers", forget_hook_tracers, METH_NOARGS, "After the provider has changed."},
     {"hook_tracer", py_hook_tracer, METH_O, "The Tracer for a hook's scope, or None."},
     {"current_span", py_current_span, METH_NOARGS, "The current recording span of ours, or None."},
+    {"is_suppressed", py_is_suppressed, METH_NOARGS,
+     "Whether instrumentation makes no spans in the current Context."},
     {"activate", py_activate, METH_O, "Makes a span current; the result goes to deactivate()."},
     {"deactivate", py_deactivate, METH_O, "Restores the context if it is still ours."},
     {"parse_endpoint", py_parse_endpoint, METH_O,

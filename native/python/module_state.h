@@ -84,6 +84,7 @@ struct ModuleState {
   Ref context_globals;  // vars(opentelemetry.context)
   Ref trace_globals;    // vars(opentelemetry.trace)
   Ref span_key;         // opentelemetry.trace.propagation._SPAN_KEY
+  Ref suppress_key;     // opentelemetry.context._SUPPRESS_INSTRUMENTATION_KEY
   Ref status_class;
   Ref status_codes[3];       // UNSET, OK, ERROR
   Ref kinds[5];              // SpanKind members by value
@@ -104,10 +105,10 @@ struct ModuleState {
   Ref hook_provider;  // opentelemetry.trace._TRACER_PROVIDER as last seen
 
   // Interned names.
-  Ref s_runtime_context, s_current_context, s_get_current, s_attach, s_detach, s_get_span_context,
-      s_parent_context, s_should_sample, s_generate_trace_id, s_generate_span_id, s_to_header,
-      s_get, s_decision, s_attributes, s_trace_state, s_value, s_status_code, s_description,
-      s_context, s_tracer_provider;
+  Ref s_runtime_context, s_suppress_instrumentation, s_current_context, s_get_current, s_attach,
+      s_detach, s_get_span_context, s_parent_context, s_should_sample, s_generate_trace_id,
+      s_generate_span_id, s_to_header, s_get, s_decision, s_attributes, s_trace_state, s_value,
+      s_status_code, s_description, s_context, s_tracer_provider;
 
   std::unique_ptr<HookState> hooks;
 

@@ -187,7 +187,7 @@ def awaiting(
     async def traced(*args: Any, **kwargs: Any) -> Any:
         state = None
         try:
-            state = before(args, kwargs) if enabled(traced) else None
+            state = before(args, kwargs) if enabled(traced) and not _native.is_suppressed() else None
         except Exception:
             failed("before a hooked call")
         if state is None:

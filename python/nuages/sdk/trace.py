@@ -498,6 +498,7 @@ def _configure_native() -> None:
         context_globals=vars(api_context),
         trace_globals=vars(api),
         span_key=_SPAN_KEY,
+        suppress_key=getattr(api_context, "_SUPPRESS_INSTRUMENTATION_KEY", "suppress_instrumentation"),
         status_class=api.Status,
         status_codes=(api.StatusCode.UNSET, api.StatusCode.OK, api.StatusCode.ERROR),
         kinds=tuple(api.SpanKind(value) for value in range(5)),
