@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import django
 import pytest
 from nuages import hooks
 
@@ -457,7 +458,8 @@ class TestInstall:
         assert result["unchanged"] == []
         assert result["different"] == []
         assert result["again"] == []
-        assert set(result["installed"]) == set(hooks.NAMES)
+        absent = {"task"} if django.VERSION < (6, 0) else set()  # Django's own tasks; their hook has tests/compat
+        assert set(result["installed"]) == set(hooks.NAMES) - absent
 
     def test_uninstall_under_a_foreign_wrapper_passes_through(self, shop):
         answer = shop.scenario("uninstall_under_a_wrapper")

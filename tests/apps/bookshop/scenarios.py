@@ -29,6 +29,7 @@ def _targets():
     from redis import Redis
     from redis.asyncio import Redis as AsyncRedis
     from rest_framework import serializers
+    from rest_framework.generics import GenericAPIView
     from rest_framework.views import APIView
 
     cache.get("a cache of this thread")
@@ -66,6 +67,7 @@ def _targets():
         "signal": (Signal, "send"),
         "has_perm": (PermissionsMixin, "has_perm"),
         "permissions": (APIView, "check_permissions"),
+        "filter": (GenericAPIView, "filter_queryset"),
         "redis": (Redis, "execute_command"),
         "redis.asyncio": (AsyncRedis, "execute_command"),
         "apply_async": (Task, "apply_async"),
