@@ -19,9 +19,10 @@ constexpr double kNanosecondsPerMillisecond = 1e6;
 struct Route {
   std::string_view pattern;  // at most one {…}, a whole segment
   Response (*handler)(const Context&);
+  std::string_view method = "GET";  // HEAD too
 };
 
-constexpr std::array<Route, 16> kRoutes{{
+constexpr std::array<Route, 22> kRoutes{{
     {"/healthz", health},
     {"/readyz", readiness},
     {"/metrics", metrics},
@@ -32,6 +33,12 @@ constexpr std::array<Route, 16> kRoutes{{
     {"/api/v1/traces/{trace_id}", trace},
     {"/api/v1/traces/{trace_id}/tree", trace_tree},
     {"/api/v1/findings", findings},
+    {"/api/v1/red", red},
+    {"/api/v1/queries", queries},
+    {"/api/v1/edges", edges},
+    {"/api/v1/erasures", erase, "POST"},
+    {"/api/v1/backups", make_backup, "POST"},
+    {"/api/v1/checks", check, "POST"},
     {"/api/services", jaeger_services},
     {"/api/services/{service}/operations", jaeger_service_operations},
     {"/api/operations", jaeger_operations},
@@ -79,12 +86,13 @@ Response dispatch(store::Store& store, const ApiOptions& options, const Request&
     std::string_view parameter;
     if (!matches(route.pattern, request.path, parameter)) continue;
     // The connection leaves out the body of an answer to HEAD.
-    if (request.method == "GET" || request.method == "HEAD")
+    if (request.method == route.method || (request.method == "HEAD" && route.method == "GET"))
       return route.handler({store, options, request, parameter});
-    Response response =
-        error_response({ErrorCode::kInvalid, request.path + " answers GET, not " + request.method});
+    const std::string method(route.method);
+    Response response = error_response(
+        {ErrorCode::kInvalid, request.path + " answers " + method + ", not " + request.method});
     response.status = 405;
-    response.headers.emplace_back("Allow", "GET");
+    response.headers.emplace_back("Allow", method);
     return response;
   }
   return error_response({ErrorCode::kNotFound, "there is nothing at " + request.path});
@@ -222,11 +230,11 @@ Response Api::handle(const Request& request) const {
   }
 }
 
-std::vector<std::string> Api::routes() {
-  std::vector<std::string> patterns;
-  patterns.reserve(api::kRoutes.size());
-  for (const auto& route : api::kRoutes) patterns.emplace_back(route.pattern);
-  return patterns;
+std::vector<std::pair<std::string, std::string>> Api::routes() {
+  std::vector<std::pair<std::string, std::string>> all;
+  all.reserve(api::kRoutes.size());
+  for (const auto& route : api::kRoutes) all.emplace_back(route.method, route.pattern);
+  return all;
 }
 
 }  // namespace nuages::server

@@ -10,9 +10,14 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "base/result.h"
 #include "server/http_types.h"
+#include "store/backup.h"
+#include "store/check.h"
+#include "store/erasure.h"
 #include "store/recent_spans.h"
 #include "store/store.h"
 
@@ -37,6 +42,7 @@ struct ServerStatus {
   uint64_t store_bytes = 0;
   uint64_t dropped_partitions = 0;  // by retention
   uint64_t disk_free_bytes = 0;
+  uint64_t disk_full_seconds = 0;  // at the growth of the last hour; 0: not in sight
   uint64_t wal_segments = 0;
   uint64_t wal_bytes = 0;
   uint64_t start_time_ns = 0;  // Unix nanoseconds
@@ -45,6 +51,12 @@ struct ServerStatus {
 struct ApiOptions {
   std::function<ServerStatus()> status;        // required
   const store::RecentSpans* recent = nullptr;  // optional: spans not yet inserted
+  // Optional: what administrators may do, and metrics of other parts in Prometheus' text form.
+  std::function<Result<store::EraseReport>(const store::EraseRequest&)> erase = {};
+  std::function<Result<store::Manifest>(const std::string& folder)> backup = {};
+  std::function<std::vector<std::string>()> backups = {};
+  std::function<Result<store::CheckReport>(bool repair)> check = {};
+  std::function<std::string()> more_metrics = {};
 };
 
 class Api {
@@ -53,8 +65,8 @@ class Api {
 
   Response handle(const Request& request) const;
 
-  // "/api/v1/traces/{trace_id}", ...: all routes, each for GET.
-  static std::vector<std::string> routes();
+  // {"GET", "/api/v1/traces/{trace_id}"}, ...: all routes.
+  static std::vector<std::pair<std::string, std::string>> routes();
 
  private:
   store::Store* store_;

@@ -65,6 +65,12 @@ Response services(const Context& context);  // api_lists.cc
 Response routes(const Context& context);
 Response traces(const Context& context);
 Response findings(const Context& context);
+Response red(const Context& context);  // api_insight.cc
+Response queries(const Context& context);
+Response edges(const Context& context);
+Response erase(const Context& context);  // api_admin.cc
+Response make_backup(const Context& context);
+Response check(const Context& context);
 Response trace(const Context& context);  // api_trace.cc
 Response trace_tree(const Context& context);
 Response jaeger_services(const Context& context);  // api_jaeger.cc

@@ -23,6 +23,7 @@ Response status(const Context& context) {
   json.field("split_blocks", now.split_blocks).field("quarantined_blocks", now.quarantined_blocks);
   json.field("dropped_partitions", now.dropped_partitions);
   json.field("disk_free_bytes", now.disk_free_bytes);
+  json.field("disk_full_seconds", now.disk_full_seconds);
   json.end_object();
   json.key("received").begin_object();
   json.field("spans", now.received_spans).field("rejected", now.rejected_spans);
@@ -66,6 +67,9 @@ Response metrics(const Context& context) {
       {"nuages_store_bytes", "gauge", "Size of the store's tables.", now.store_bytes},
       {"nuages_disk_free_bytes", "gauge", "Free space of the data folder's disk.",
        now.disk_free_bytes},
+      {"nuages_disk_full_seconds", "gauge",
+       "Until the disk is full at the growth of the last hour; 0: not in sight.",
+       now.disk_full_seconds},
       {"nuages_store_ready", "gauge", "1 when the last insert succeeded.",
        uint64_t{now.store_ready}},
       {"nuages_start_time_seconds", "gauge", "Start of the process, Unix time.",
@@ -77,6 +81,7 @@ Response metrics(const Context& context) {
     out.append("\n# TYPE ").append(metric.name).append(" ").append(metric.type).append("\n");
     out.append(metric.name).append(" ").append(std::to_string(metric.value)).append("\n");
   }
+  if (context.options.more_metrics) out += context.options.more_metrics();
   Response response = text_response(200, std::move(out));
   response.content_type = "text/plain; version=0.0.4; charset=utf-8";
   return response;

@@ -153,13 +153,15 @@ class ApiTest : public store::testing::EngineTest {
 TEST(ApiRoutes, EveryDocumentedRouteExistsAndNoOther) {
   const auto document =
       testing::YamlReader::read_file(NUAGES_GOLDEN_DIR "/../../docs/openapi.yaml");
-  std::set<std::string> documented;
+  std::set<std::pair<std::string, std::string>> documented;
   for (const auto& [path, item] : document.at("paths").as_object()) {
-    documented.insert(std::string(path));
-    EXPECT_TRUE(item.as_object().contains("get")) << path;
+    for (const auto& [method, operation] : item.as_object()) {
+      documented.emplace(method == "get" ? "GET" : "POST", std::string(path));
+    }
   }
   const auto routes = Api::routes();
-  EXPECT_EQ(documented, std::set<std::string>(routes.begin(), routes.end()));
+  EXPECT_EQ(documented,
+            (std::set<std::pair<std::string, std::string>>(routes.begin(), routes.end())));
 }
 
 TEST_F(ApiTest, AnswersHaveTheDocumentedFieldsAndTakeTheDocumentedParameters) {
@@ -204,6 +206,7 @@ TEST_F(ApiTest, AnswersHaveTheDocumentedFieldsAndTakeTheDocumentedParameters) {
     if (const size_t open = url.find('{'); open != std::string::npos) {
       url.replace(open, url.find('}') - open + 1, to_hex(traces.request));
     }
+    if (!item.as_object().contains("get")) continue;
     const auto& operation = item.at("get").as_object();
     std::map<std::string, std::string> query;
     if (const auto* parameters = operation.if_contains("parameters")) {
@@ -231,6 +234,103 @@ TEST_F(ApiTest, AnswersHaveTheDocumentedFieldsAndTakeTheDocumentedParameters) {
   }
   const auto error = boost::json::parse(call(get("/api/v1/traces", {{"limit", "0"}})).body);
   EXPECT_EQ(checker.check(document.at_pointer("/components/schemas/Error"), error), "");
+}
+
+TEST_F(ApiTest, WhatAdministratorsAskForIsReadStrictly) {
+  store::EraseRequest erased;
+  std::string folder;
+  const Api api(process_store(), {.status = ready_status,
+                                  .erase =
+                                      [&](const store::EraseRequest& request) {
+                                        erased = request;
+                                        return store::EraseReport{3, {"20261125"}, 1, 0};
+                                      },
+                                  .backup = [&](const std::string& to) -> Result<store::Manifest> {
+                                    folder = to;
+                                    return Error{ErrorCode::kUnavailable, "the disk is full"};
+                                  },
+                                  .backups = [] { return std::vector<std::string>{"/old"}; }});
+  const auto post = [&](const std::string& path, const std::string& body) {
+    Request request;
+    request.method = "POST";
+    request.path = path;
+    request.body = body;
+    return api.handle(request);
+  };
+  const Response good = post("/api/v1/erasures", R"({"attribute":"user.name=a=b"})");
+  EXPECT_EQ(good.body,
+            R"({"spans":3,"quarantined_requests":1,"quarantined_files":0,"days":["20261125"],)"
+            R"("backups":["/old"]})");
+  EXPECT_EQ(erased.attribute_key, "user.name");
+  EXPECT_EQ(erased.attribute_value, "a=b");
+  EXPECT_EQ(post("/api/v1/erasures", R"({"trace_id":"0123456789abcdef0123456789abcdef"})").status,
+            200);
+  EXPECT_TRUE(erased.trace.has_value());
+  for (const char* bad :
+       {"", "{}", "[]", "{", R"({"attribute":"novalue"})", R"({"attribute":"=x"})",
+        R"({"trace_id":"12"})", R"({"trace_id":7})", R"({"attribute":"a=b","other":1})",
+        R"({"attribute":"a=b","trace_id":"0123456789abcdef0123456789abcdef"})"}) {
+    EXPECT_EQ(post("/api/v1/erasures", bad).status, 400) << bad;
+  }
+  EXPECT_EQ(post("/api/v1/backups", R"({"folder":"relative"})").status, 400);
+  EXPECT_EQ(post("/api/v1/backups", R"({"folder":"/b"})").status, 503);
+  EXPECT_EQ(folder, "/b");
+  EXPECT_EQ(post("/api/v1/checks", "{}").status, 503) << "not wired here";
+  EXPECT_EQ(post("/api/v1/traces", "{}").status, 405);
+  EXPECT_EQ(api.handle(get("/api/v1/erasures")).status, 405);
+}
+
+TEST_F(ApiTest, RollUpsAreListedWithQuantiles) {
+  std::vector<TestSpan> spans;
+  for (uint64_t i = 1; i <= 100; ++i) {
+    TestSpan span{.trace_id = {777, i},
+                  .span_id = i,
+                  .name = "GET /rolled/",
+                  .kind = wire::SpanKind::kServer,
+                  .start = kNow,
+                  .duration = i * kMs,
+                  .attributes = {{"http.route", "/rolled/"}}};
+    if (i > 98) span.status = wire::StatusCode::kError;
+    spans.push_back(span);
+    spans.push_back({.trace_id = {777, i},
+                     .span_id = 1000 + i,
+                     .parent_id = i,
+                     .name = "SELECT",
+                     .kind = wire::SpanKind::kClient,
+                     .start = kNow,
+                     .duration = 2 * kMs,
+                     .attributes = {{"db.system", "postgresql"},
+                                    {"db.name", "shop"},
+                                    {"db.statement", "SELECT x FROM rolled WHERE id = 5"}}});
+  }
+  insert("rolled", spans, "rolled-1");
+  const auto red = call_json("/api/v1/red", {{"service", "rolled"}});
+  ASSERT_EQ(red.at("operations").as_array().size(), 1U);
+  const auto& row = red.at("operations").as_array()[0].as_object();
+  EXPECT_EQ(row.at("count"), 100);
+  EXPECT_EQ(row.at("errors"), 2);
+  EXPECT_EQ(row.at("total_duration"), static_cast<int64_t>(5050 * kMs));
+  const auto near = [](const boost::json::value& value, uint64_t expected) {
+    const auto is = static_cast<double>(value.as_int64());
+    return is >= static_cast<double>(expected) && is <= static_cast<double>(expected) * 1.1;
+  };
+  EXPECT_TRUE(near(row.at("p50"), 50 * kMs)) << row;
+  EXPECT_TRUE(near(row.at("p95"), 95 * kMs)) << row;
+  EXPECT_TRUE(near(row.at("p99"), 99 * kMs)) << row;
+  const auto queries = call_json("/api/v1/queries", {{"service", "rolled"}});
+  const auto& query = queries.at("queries").as_array()[0].as_object();
+  EXPECT_EQ(query.at("count"), 100);
+  EXPECT_EQ(query.at("statement"), "SELECT x FROM rolled WHERE id = ?");
+  EXPECT_EQ(query.at("db_name"), "shop");
+  const auto edges = call_json("/api/v1/edges", {{"service", "rolled"}});
+  const auto& edge = edges.at("edges").as_array()[0].as_object();
+  EXPECT_EQ(edge.at("target"), "shop");
+  EXPECT_EQ(edge.at("target_type"), "database");
+  EXPECT_EQ(call_json("/api/v1/red", {{"service", "rolled"}, {"end", "1"}})
+                .at("operations")
+                .as_array()
+                .size(),
+            0U);
 }
 
 TEST_F(ApiTest, TraceComesBackAsSent) {

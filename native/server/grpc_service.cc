@@ -73,19 +73,32 @@ void GrpcService::handle(GrpcCall call, const GrpcOptions::Done& done) {
          "grpc-encoding " + call.encoding + " is not supported; use gzip, deflate, zstd or none",
          false, ""});
   }
+  std::shared_ptr<KeyUse> key;
+  if (signal) {
+    auto admitted = intake_.admit(call.authorization, call.api_key);
+    if (!admitted.ok()) {
+      const bool denied = admitted.error().code == ErrorCode::kDenied;
+      return done({denied ? GrpcStatus::kUnauthenticated : GrpcStatus::kResourceExhausted,
+                   admitted.error().message, !denied, ""});
+    }
+    key = std::move(admitted).value();
+  }
   Result<std::string> body = body_of(call);
   if (!body.ok()) {
+    if (key != nullptr) key->count(body.error());
     // The same message will not fit later either, so no RetryInfo.
     return done({grpc_status(body.error().code), body.error().message, false, ""});
   }
   if (!signal) return done(check_health(*body));
-  intake_.accept(*signal, std::move(body).value(), [done](const Result<store::Accepted>& result) {
-    if (!result.ok()) {
-      const Error& error = result.error();
-      return done({grpc_status(error.code), error.message, retryable(error.code), ""});
-    }
-    done({GrpcStatus::kOk, "", false, export_response(*result)});
-  });
+  intake_.accept(
+      *signal, std::move(body).value(), std::move(key),
+      [done](const Result<store::Accepted>& result) {
+        if (!result.ok()) {
+          const Error& error = result.error();
+          return done({grpc_status(error.code), error.message, retryable(error.code), ""});
+        }
+        done({GrpcStatus::kOk, "", false, export_response(*result)});
+      });
 }
 
 }  // namespace nuages::server

@@ -291,6 +291,8 @@ void GrpcSession::on_header(int32_t id, std::string_view name, std::string_view 
   if (name == ":path") stream->path = value;
   if (name == "content-type") stream->content_type = value;
   if (name == "grpc-encoding") stream->encoding = value;
+  if (name == "authorization") stream->authorization = value;
+  if (name == "x-api-key") stream->api_key = value;
 }
 
 void GrpcSession::on_headers_end(int32_t id) {
@@ -364,7 +366,8 @@ void GrpcSession::on_request_end(int32_t id) {
     return fail(id, GrpcStatus::kInvalidArgument,
                 "the message is flagged as compressed but grpc-encoding does not say how");
   }
-  GrpcCall call{stream->path, flag == 1 ? stream->encoding : "", std::move(received)};
+  GrpcCall call{stream->path, flag == 1 ? stream->encoding : "", std::move(received),
+                stream->authorization, stream->api_key};
   call.message.erase(0, kPrefixSize);
   options_->handler(std::move(call), [weak = weak_from_this(), id,
                                       executor = socket_.get_executor()](GrpcReply reply) {

@@ -39,6 +39,7 @@ struct GrpcCall {
   std::string path;      // /package.Service/Method
   std::string encoding;  // grpc-encoding, when the message is compressed; else empty
   std::string message;
+  std::string authorization, api_key;  // the headers authorization and x-api-key
 };
 
 struct GrpcReply {
@@ -71,7 +72,7 @@ class GrpcSession final : public Connection, public std::enable_shared_from_this
  private:
   struct Stream {
     explicit Stream(MemoryBudget& budget) : share(budget) {}
-    std::string method, path, content_type, encoding;
+    std::string method, path, content_type, encoding, authorization, api_key;
     std::string received;   // length-prefixed messages
     bool complete = false;  // the request has ended
     bool answered = false;

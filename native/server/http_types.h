@@ -15,8 +15,8 @@ struct Request {
   std::string path;                          // decoded, without the query: "/api/v1/traces/4bf9..."
   std::map<std::string, std::string> query;  // decoded; the last of repeated keys wins
   std::vector<std::pair<std::string, std::string>> query_list;  // all of them, in order
-  std::map<std::string, std::string> headers;  // names in lower case
-  std::string body;                            // already decompressed
+  std::map<std::string, std::string> headers;                   // names in lower case
+  std::string body;                                             // already decompressed
 };
 
 struct Response {

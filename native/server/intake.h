@@ -7,8 +7,11 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <string>
+#include <string_view>
 
+#include "server/keys.h"
 #include "store/ingest.h"
 #include "wire/otlp_fields.h"
 
@@ -23,16 +26,23 @@ class Intake {
  public:
   using Done = store::Ingest::Done;
 
-  explicit Intake(store::Ingest& ingest) : ingest_(ingest) {}
+  // Without keys every sender is let in.
+  explicit Intake(store::Ingest& ingest, Keys* keys = nullptr) : ingest_(ingest), keys_(keys) {}
 
-  // Takes one uncompressed Export...ServiceRequest. `done` is called exactly once, on this or
-  // another thread, and must not block.
-  void accept(wire::Signal signal, std::string body, Done done);
+  // Before anything of a request is decoded: whose is it, and may it send now? Errors: kDenied for
+  // a missing or wrong key, kExhausted above the key's rate.
+  Result<std::shared_ptr<KeyUse>> admit(std::string_view authorization, std::string_view api_key);
+
+  // Takes one uncompressed Export...ServiceRequest of an admitted sender. `done` is called exactly
+  // once, on this or another thread, and must not block.
+  void accept(wire::Signal signal, std::string body, std::shared_ptr<KeyUse> key, Done done);
 
   IntakeCounters counters() const;
 
  private:
   store::Ingest& ingest_;
+  Keys* keys_;
+  std::shared_ptr<KeyUse> nobody_ = std::make_shared<KeyUse>("none", 0);
   std::array<std::atomic<uint64_t>, wire::kSignals> dropped_{};
 };
 

@@ -12,6 +12,7 @@
 #include <string_view>
 
 #include "base/log.h"
+#include "server/commands.h"
 #include "server/options.h"
 #include "server/server.h"
 
@@ -70,6 +71,7 @@ int main(int argc, char** argv) {
   ::mallopt(M_TRIM_THRESHOLD, 256 << 20);
   std::signal(SIGPIPE, SIG_IGN);  // a peer that goes away is an error of its socket
   std::signal(SIGXFSZ, SIG_IGN);  // a file-size limit is an error of the write
+  if (const auto code = nuages::server::run_command(argc, argv, default_library())) return *code;
   const nuages::server::CommandLine line = nuages::server::parse_command_line(
       argc, argv, default_library(), std::string("nuages-server ") + NUAGES_VERSION);
   switch (line.action) {

@@ -17,19 +17,6 @@ const std::map<std::string, LogLevel>& log_levels() {
   return levels;
 }
 
-Status check_remote(const Options& options) {
-  const std::pair<const char*, const HostPort*> listeners[] = {
-      {"--grpc", &options.grpc}, {"--http", &options.http}, {"--ui", &options.ui}};
-  for (const auto& [name, address] : listeners) {
-    if (options.allow_remote || is_loopback_host(address->host)) continue;
-    return Error{ErrorCode::kDenied,
-                 std::string(name) + "=" + address->text() +
-                     " would let other machines read and write all traces without a key; listen on "
-                     "127.0.0.1, or give --allow-remote if this network is trusted"};
-  }
-  return {};
-}
-
 }  // namespace
 
 std::string HostPort::text() const {
@@ -87,7 +74,7 @@ CommandLine parse_command_line(int argc, const char* const* argv,
   app.add_option("--http", http, "OTLP/HTTP: HOST:PORT")->capture_default_str();
   app.add_option("--ui", ui, "web UI and API: HOST:PORT")->capture_default_str();
   app.add_flag("--allow-remote", options.allow_remote,
-               "allow addresses that other machines can reach; there are no keys yet");
+               "allow addresses that other machines can reach although there are no keys");
   app.add_option("--store-library", options.store_library, "path of libchdb.so")
       ->capture_default_str();
   app.add_option("--log-level", level, "debug, info, warning or error")->capture_default_str();
@@ -166,7 +153,6 @@ CommandLine parse_command_line(int argc, const char* const* argv,
   options.max_wal_bytes = wal_mib << 20;
   options.peer_timeout_ns = static_cast<uint64_t>(peer_seconds * kSecond);
   options.stop_timeout_ns = static_cast<uint64_t>(stop_seconds * kSecond);
-  if (Status status = check_remote(options); !status.ok()) return fail(status.error().message);
   return out;
 }
 

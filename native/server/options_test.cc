@@ -38,15 +38,6 @@ TEST(Options, Addresses) {
   }
 }
 
-TEST(Options, OtherMachinesNeedTheFlag) {
-  const CommandLine line = parse({"--ui=0.0.0.0:4319"});
-  EXPECT_EQ(line.action, CommandLine::Action::kFail);
-  EXPECT_NE(line.text.find("--ui=0.0.0.0:4319"), std::string::npos);
-  EXPECT_NE(line.text.find("--allow-remote"), std::string::npos);
-  EXPECT_EQ(parse({"--ui=0.0.0.0:4319", "--allow-remote"}).action, CommandLine::Action::kRun);
-  EXPECT_EQ(parse({"--ui=127.1.2.3:4319"}).action, CommandLine::Action::kRun);
-}
-
 TEST(Options, WrongValuesAreNamed) {
   EXPECT_NE(parse({"--log-level=loud"}).text.find("loud"), std::string::npos);
   EXPECT_NE(parse({"--nonsense"}).text.find("nonsense"), std::string::npos);

@@ -32,6 +32,8 @@ std::optional<wire::Signal> signal_at(std::string_view path) {
 
 GrpcStatus grpc_status_of_http(int status) {
   switch (status) {
+    case 401:
+      return GrpcStatus::kUnauthenticated;
     case 403:
       return GrpcStatus::kPermissionDenied;
     case 404:
@@ -83,6 +85,11 @@ void OtlpHttp::handle(Request request, Done done) {
     response.headers.emplace_back("Allow", "POST");
     return done(std::move(response));
   }
+  auto key = intake_.admit(request.headers["authorization"], request.headers["x-api-key"]);
+  if (!key.ok()) {
+    const bool denied = key.error().code == ErrorCode::kDenied;
+    return done(error(denied ? 401 : 429, key.error().message, type));
+  }
   const bool json = type == kJson;
   if (!json && type != kProtobuf && type != "application/protobuf") {
     return done(error(415,
@@ -93,12 +100,13 @@ void OtlpHttp::handle(Request request, Done done) {
   if (json) {
     Result<std::string> body = wire::otlp_json_to_protobuf(request.body, *signal, max_body_bytes_);
     if (!body.ok()) {
+      (*key)->count(body.error());
       const bool large = body.error().code == ErrorCode::kExhausted;
       return done(error(large ? 413 : 400, body.error().message, type));
     }
     request.body = std::move(body).value();
   }
-  intake_.accept(*signal, std::move(request.body),
+  intake_.accept(*signal, std::move(request.body), *key,
                  [this, json, signal = *signal, type,
                   done = std::move(done)](const Result<store::Accepted>& result) {
                    if (!result.ok()) {

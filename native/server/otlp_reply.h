@@ -24,6 +24,7 @@ enum class GrpcStatus {
   kUnimplemented = 12,
   kInternal = 13,
   kUnavailable = 14,
+  kUnauthenticated = 16,
 };
 
 inline constexpr int kRetryAfterSeconds = 1;

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <chrono>
 #include <filesystem>
+#include <fstream>
 #include <system_error>
 #include <utility>
 
@@ -28,6 +29,7 @@ constexpr size_t kApiThreads = 4;
 constexpr size_t kArrivingBytes = size_t{512} << 20;  // request bodies of all connections
 constexpr size_t kMaxUiBody = size_t{1} << 20;
 constexpr uint64_t kReplayWaitNs = 10'000'000'000;
+constexpr uint64_t kMaintenanceWaitNs = 60'000'000'000;  // for the store to take what waits
 
 std::string system_message(int code) { return std::generic_category().message(code); }
 
@@ -55,6 +57,7 @@ Status Server::start(const std::function<void(const std::string&)>& announce) {
   start_ns_ = wall_now();
   if (Status status = check_store_library(); !status.ok()) return status;
   if (Status status = lock_data_folder(); !status.ok()) return status;
+  if (Status status = open_keys(); !status.ok()) return status;
   if (Status status = open_ingest(); !status.ok()) return status;
   if (Status status = listen(announce); !status.ok()) return status;
   if (Status status = open_store(); !status.ok()) return status;
@@ -95,6 +98,28 @@ Status Server::lock_data_folder() {
   return {};
 }
 
+Status Server::open_keys() {
+  const auto environment = Keys::read_environment();
+  if (!environment.ok()) return environment.error();
+  auto keys = Keys::open(options_.data + "/keys", *environment);
+  if (!keys.ok()) return keys.error();
+  keys_ = std::move(keys).value();
+  if (keys_->required() || options_.allow_remote) return {};
+  const std::pair<const char*, const HostPort*> listeners[] = {
+      {"--grpc", &options_.grpc}, {"--http", &options_.http}, {"--ui", &options_.ui}};
+  for (const auto& [name, address] : listeners) {
+    if (is_loopback_host(address->host)) continue;
+    return Error{ErrorCode::kDenied,
+                 std::string(name) + "=" + address->text() +
+                     " would let other machines read and write all traces without a key; make keys "
+                     "(nuages-server keys add --data=" +
+                     options_.data +
+                     " --scopes=ingest ...), listen on 127.0.0.1, or give --allow-remote if this "
+                     "network is trusted"};
+  }
+  return {};
+}
+
 Status Server::open_ingest() {
   store::IngestOptions options;
   options.wal.folder = options_.data + "/wal";
@@ -102,14 +127,15 @@ Status Server::open_ingest() {
   Result<std::unique_ptr<store::Ingest>> ingest = store::Ingest::open(options);
   if (!ingest.ok()) return ingest.error();
   ingest_ = std::move(ingest).value();
+  store::CrashMark::install(options.wal.folder);
   return {};
 }
 
 Status Server::listen(const std::function<void(const std::string&)>& announce) {
-  intake_ = std::make_unique<Intake>(*ingest_);
+  intake_ = std::make_unique<Intake>(*ingest_, keys_.get());
   grpc_ = std::make_unique<GrpcService>(*intake_, options_.max_body_bytes);
   otlp_http_ = std::make_unique<OtlpHttp>(*intake_, options_.max_body_bytes);
-  web_ = std::make_unique<Web>(kApiThreads);
+  web_ = std::make_unique<Web>(kApiThreads, keys_.get());
   if (Status status = listen_http(); !status.ok()) return status;
   if (Status status = listen_grpc(); !status.ok()) return status;
   work_.emplace(io_.get_executor());
@@ -119,6 +145,8 @@ Status Server::listen(const std::function<void(const std::string&)>& announce) {
   announce("listening grpc " + grpc_listener_->address());
   announce("listening http " + http_listener_->address());
   announce("listening ui " + ui_listener_->address());
+  // For commands that ask a running server: server/commands.h.
+  std::ofstream(options_.data + "/address") << ui_listener_->address() << "\n";
   return {};
 }
 
@@ -147,7 +175,7 @@ Status Server::listen_http() {
     http->service = service;
     http->max_body_bytes = max_body;
     http->timeout_ns = options_.peer_timeout_ns;
-    http->loopback_only = is_loopback_host(address.host);
+    http->loopback_only = is_loopback_host(address.host) && !keys_->required();
     return Listener::open(io_, option, address, options_.max_connections,
                           [this, http](Listener::Socket socket) {
                             return std::make_shared<HttpSession>(std::move(socket), http, budget_);
@@ -179,6 +207,19 @@ Status Server::open_store() {
   ApiOptions api;
   api.status = [this] { return status(); };
   api.recent = ingest_.get();
+  api.erase = [this](const store::EraseRequest& request) {
+    return store::erase_everywhere(*store_, *ingest_, request, kMaintenanceWaitNs);
+  };
+  api.backup = [this](const std::string& folder) {
+    return store::make_backup(*store_, *ingest_, options_.data, folder, kMaintenanceWaitNs);
+  };
+  api.backups = [this] { return store::list_backups(options_.data); };
+  api.check = [this](bool repair) {
+    Result<store::CheckReport> report = store_->check(repair);
+    if (report.ok()) store::check_log(options_.data + "/wal", *report);
+    return report;
+  };
+  api.more_metrics = [this] { return metrics_text(keys_->uses()); };
   api_ = std::make_unique<Api>(*store_, std::move(api));
   web_->set_api(*api_);
   return {};
@@ -207,6 +248,12 @@ ServerStatus Server::status() const {
   std::error_code unknown;
   const fs::space_info space = fs::space(options_.data, unknown);
   out.disk_free_bytes = unknown ? 0 : space.available;
+  constexpr double kSecondsPerHour = 3600;
+  if (kept.growth_per_hour > 0) {
+    out.disk_full_seconds =
+        static_cast<uint64_t>(static_cast<double>(out.disk_free_bytes) * kSecondsPerHour /
+                              static_cast<double>(kept.growth_per_hour));
+  }
   out.wal_segments = counters.wal_segments;
   out.wal_bytes = counters.wal_bytes;
   out.start_time_ns = start_ns_;

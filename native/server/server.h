@@ -21,6 +21,7 @@
 #include "base/result.h"
 #include "server/grpc_service.h"
 #include "server/intake.h"
+#include "server/keys.h"
 #include "server/listener.h"
 #include "server/memory_budget.h"
 #include "server/options.h"
@@ -47,6 +48,7 @@ class Server {
  private:
   Status lock_data_folder();
   Status check_store_library() const;
+  Status open_keys();
   Status open_ingest();
   Status listen(const std::function<void(const std::string&)>& announce);
   Status listen_grpc();
@@ -64,6 +66,7 @@ class Server {
   std::vector<std::thread> threads_;
   MemoryBudget budget_;
 
+  std::unique_ptr<Keys> keys_;
   std::unique_ptr<store::ChdbStore> store_;
   std::unique_ptr<store::Ingest> ingest_;
   std::unique_ptr<store::Retention> retention_;

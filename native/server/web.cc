@@ -35,7 +35,7 @@ std::string json_string(std::string_view text) {
 
 const char* error_code(int status) {
   if (status == 404) return "not_found";
-  if (status == 403) return "denied";
+  if (status == 401 || status == 403) return "denied";
   if (status == 429 || status == 503) return "unavailable";
   return status >= 500 ? "internal" : "invalid";
 }
@@ -79,7 +79,28 @@ Response Web::error(int status, const std::string& message, std::string_view) co
   return response;
 }
 
+std::optional<Response> Web::refuse_stranger(const Request& request) const {
+  const auto header = [&](const char* name) {
+    const auto found = request.headers.find(name);
+    return found == request.headers.end() ? std::string_view() : std::string_view(found->second);
+  };
+  const bool changes = request.method != "GET" && request.method != "HEAD";
+  // A browser sends its user's key along with whatever page asks; only our own may change things.
+  const std::string_view origin = header("origin");
+  if (changes && !origin.empty() && origin.substr(origin.find("//") + 2) != header("host")) {
+    return error(403, "Origin \"" + std::string(origin) + "\" is another site", {});
+  }
+  if (keys_ == nullptr || request.path == "/healthz" || request.path == "/readyz") return {};
+  const auto key = keys_->check(changes ? Scope::kAdmin : Scope::kRead, header("authorization"),
+                                header("x-api-key"));
+  if (key.ok()) return {};
+  Response response = error(401, key.error().message, {});
+  response.headers.emplace_back("WWW-Authenticate", "Basic realm=\"Nuages\", charset=\"UTF-8\"");
+  return response;
+}
+
 void Web::handle(Request request, Done done) {
+  if (auto refused = refuse_stranger(request)) return done(std::move(*refused));
   const std::string_view path = request.path;
   const bool api = path == "/api" || path.starts_with("/api/") || path == "/healthz" ||
                    path == "/readyz" || path == "/metrics";

@@ -9,15 +9,19 @@
 #include <atomic>
 #include <boost/asio/thread_pool.hpp>
 #include <cstddef>
+#include <optional>
 
 #include "server/api.h"
 #include "server/http_session.h"
+#include "server/keys.h"
 
 namespace nuages::server {
 
 class Web final : public HttpService {
  public:
-  explicit Web(size_t threads) : pool_(threads) {}
+  // With keys, pages and answers are for readers, changes for administrators, and /healthz and
+  // /readyz for everybody. Browsers ask for the key themselves: it is the password of any user.
+  explicit Web(size_t threads, Keys* keys = nullptr) : pool_(threads), keys_(keys) {}
   ~Web() override;
 
   // `api` must outlive stop().
@@ -32,8 +36,10 @@ class Web final : public HttpService {
  private:
   Response serve_file(const Request& request) const;
   void ask_api(Request request, Done done);
+  std::optional<Response> refuse_stranger(const Request& request) const;
 
   boost::asio::thread_pool pool_;
+  Keys* keys_;
   std::atomic<Api*> api_{nullptr};
   std::atomic<size_t> waiting_{0};
 };

@@ -26,7 +26,8 @@ struct NoVisitor {
 
 }  // namespace
 
-Ingest::Ingest(const IngestOptions& options) : options_(options) {}
+Ingest::Ingest(const IngestOptions& options)
+    : options_(options), repeat_log_(options.wal.folder), crash_mark_(options.wal.folder) {}
 
 Result<std::unique_ptr<Ingest>> Ingest::open(const IngestOptions& options) {
   std::unique_ptr<Ingest> ingest(new Ingest(options));
@@ -38,9 +39,20 @@ Result<std::unique_ptr<Ingest>> Ingest::open(const IngestOptions& options) {
       });
   if (!wal.ok()) return wal.error();
   ingest->wal_ = std::move(wal).value();
+  ingest->repeat_log_.load(
+      now, [&](const SeenRequest& seen) { ingest->repeats_.stored(seen.second, seen.first); });
   ingest->quarantined_ = ingest->wal_->damaged_at_open();
   uint64_t rows = 0;
+  const uint64_t poisoned = ingest->crash_mark_.poisoned();
   for (const SegmentScan& scan : found) {
+    if (scan.id.number == poisoned) {
+      log(LogLevel::kError, kComponent,
+          "the process crashed twice while " + scan.id.file_name() +
+              " was inserted: moved to quarantine, no other data is affected");
+      ++ingest->quarantined_;
+      ingest->wal_->quarantine(scan.id);
+      continue;
+    }
     auto segment = std::make_shared<Pending>();
     segment->id = scan.id;
     segment->sealed = true;
@@ -87,7 +99,7 @@ void Ingest::accept(std::string body, Done done) {
     done(read.error());
     return;
   }
-  Accepted accepted{read->accepted, read->rejected, read->message()};
+  Accepted accepted{read->accepted, read->rejected, read->message(), read->reasons, false};
   if (read->accepted == 0) {
     rejected_ += read->rejected;
     done(std::move(accepted));
@@ -97,6 +109,7 @@ void Ingest::accept(std::string body, Done done) {
   switch (repeats_.begin(hash)) {
     case RepeatFilter::Seen::kStored:
       repeated_ += read->accepted;
+      accepted.repeated = true;
       done(std::move(accepted));
       return;
     case RepeatFilter::Seen::kPending:
@@ -164,6 +177,9 @@ void Ingest::on_commit(const SegmentId& id, std::vector<WalEntry>& entries) {
       segment->built_ahead = false;
     }
     if (!segment->built_ahead) return;
+    for (const WalEntry& entry : entries) {
+      segment->seen.emplace_back(entry.record.receive_ns, entry.record.hash);
+    }
     step_bytes_ += bytes;
     for (WalEntry& entry : entries) entry.record.payload = std::string();
     steps_.push_back({segment, std::move(entries), false});
@@ -330,10 +346,13 @@ bool Ingest::insert_segment(const PendingPtr& segment, std::vector<PendingPtr>& 
     store = store_;
   }
   Result<std::shared_ptr<SpanBlock>> block = block_of(segment);
+  crash_mark_.begin(segment->id.number);
   const Status status =
       block.ok() ? store->insert(**block, segment->id.token()) : Status(block.error());
+  crash_mark_.end();
   if (status.ok()) {
     inserted_ += (*block)->rows();
+    note_seen(*segment);
     wal_->remove(segment->id);
     const std::lock_guard lock(mutex_);
     store_error_.clear();
@@ -368,6 +387,19 @@ bool Ingest::insert_segment(const PendingPtr& segment, std::vector<PendingPtr>& 
   log(LogLevel::kWarning, kComponent,
       "inserting " + segment->id.file_name() + " failed, will retry: " + status.error().message);
   return false;
+}
+
+// Its hashes must outlive its file.
+void Ingest::note_seen(Pending& segment) {
+  if (!segment.built_ahead) {
+    segment.seen.clear();
+    (void)scan_segment(wal_->path(segment.id), [&](const WalRecord& record) {
+      segment.seen.emplace_back(record.receive_ns, record.hash);
+    });
+  }
+  if (Status noted = repeat_log_.append(segment.seen, wall_now()); !noted.ok()) {
+    log(LogLevel::kWarning, kComponent, noted.error().message);
+  }
 }
 
 // Whether the segment leaves the queue after this refusal.

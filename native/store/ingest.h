@@ -15,7 +15,8 @@
 // A block that the store refuses waits for its next try while the others go on; after two refusals
 // in a row of whatever blocks it is the store that is ill, and all wait. A block too large for the
 // store's memory is split in the log. One that the store refuses for good, while it takes others,
-// is moved to the log's quarantine folder, logged and counted.
+// is moved to the log's quarantine folder, logged and counted; so is one in whose insert the
+// process crashed twice (store/crash_mark.h).
 //
 // visit_blocks() shows what is not inserted yet (store/recent_spans.h), except segments that were
 // not built ahead.
@@ -24,6 +25,7 @@
 // outlive the Ingest.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <condition_variable>
 #include <deque>
@@ -37,8 +39,10 @@
 
 #include "base/result.h"
 #include "store/block_builder.h"
+#include "store/crash_mark.h"
 #include "store/ingest_repeats.h"
 #include "store/recent_spans.h"
+#include "store/repeat_log.h"
 #include "store/store.h"
 #include "store/wal.h"
 #include "wire/otlp_reader.h"
@@ -61,7 +65,9 @@ struct IngestOptions {
 struct Accepted {
   uint64_t spans = 0;
   uint64_t rejected = 0;
-  std::string message;  // why some were rejected; empty if none
+  std::string message;                                   // why some were rejected; empty if none
+  std::array<uint64_t, wire::kRejectReasons> reasons{};  // the rejected by wire::RejectReason
+  bool repeated = false;  // it was stored before and is not stored again
 };
 
 struct IngestCounters {
@@ -118,6 +124,7 @@ class Ingest : public RecentSpans, private WalObserver {
     std::shared_ptr<SpanBlock> block;       // when built ahead
     std::unique_ptr<BlockBuilder> builder;  // until sealed; builder thread only
     uint64_t order = 0;                     // of the segment it was split from
+    std::vector<SeenRequest> seen;          // its requests, when built ahead
     int attempts = 0;                       // refused by the store; inserter thread only
     uint64_t taken_before = 0;              // blocks the store had taken at its first refusal
     uint64_t next_try_ns = 0;
@@ -142,6 +149,7 @@ class Ingest : public RecentSpans, private WalObserver {
   // True when the segment is done with: inserted, in quarantine, or `halves` took its place.
   bool insert_segment(const PendingPtr& segment, std::vector<PendingPtr>& halves);
   bool give_up(Pending& segment, const Error& error, std::vector<PendingPtr>& halves);
+  void note_seen(Pending& segment);
   void replace(const PendingPtr& segment, const std::vector<PendingPtr>& halves);
   Result<std::shared_ptr<SpanBlock>> block_of(const PendingPtr& segment) const;
   uint64_t memory_used() const;
@@ -150,6 +158,8 @@ class Ingest : public RecentSpans, private WalObserver {
 
   const IngestOptions options_;
   RepeatFilter repeats_;
+  RepeatLog repeat_log_;
+  CrashMark crash_mark_;
   std::unique_ptr<Wal> wal_;
 
   std::atomic<bool> refusing_{false};

@@ -1,9 +1,12 @@
 #include "store/ingest.h"
 
 #include <gtest/gtest.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <filesystem>
+#include <fstream>
 #include <map>
 #include <set>
 
@@ -132,6 +135,28 @@ TEST_F(IngestTest, ARepeatAfterARestartIsKnownFromTheLog) {
   EXPECT_EQ(store_.spans, once(1, 1));
 }
 
+TEST_F(IngestTest, ARepeatIsKnownAfterItsSegmentIsStoredAndTheServerIsStartedAgain) {
+  const std::string body = request({span(1, 1)});
+  for (int start = 0; start < 3; ++start) {
+    auto ingest = open();
+    ingest->set_store(store_);
+    const auto result = ingest->accept_and_wait(std::string(body));
+    ASSERT_TRUE(result.ok());
+    EXPECT_EQ(result->repeated, start > 0);
+    ASSERT_TRUE(ingest->insert_all(kLong));
+    EXPECT_EQ(segment_files(), 0U);
+    // What a crash in the middle of a write leaves is passed over.
+    for (const auto& file : fs::directory_iterator(options_.wal.folder)) {
+      if (file.path().filename().string().starts_with("repeats-")) {
+        std::ofstream(file.path(), std::ios::app | std::ios::binary) << "torn";
+      }
+    }
+    accept(*ingest, static_cast<uint64_t>(100 + start));
+    ASSERT_TRUE(ingest->insert_all(kLong));
+  }
+  EXPECT_EQ(store_.spans[1], 1);
+}
+
 TEST_F(IngestTest, PartOfARequestMayBeRejected) {
   auto ingest = open();
   ingest->set_store(store_);
@@ -229,6 +254,38 @@ TEST_F(IngestTest, ARefusedBlockGoesToQuarantineAndOthersGoOn) {
   EXPECT_EQ(store_.spans, once(2, 2));
   EXPECT_EQ(ingest->counters().quarantined_blocks, 1U);
   EXPECT_TRUE(fs::exists(options_.wal.folder + "/quarantine/00000000000000000001.wal"));
+}
+
+TEST_F(IngestTest, ABlockThatCrashesTheProcessTwiceGoesToQuarantine) {
+  class Crashing : public FakeStore {
+   public:
+    Status insert(const SpanBlock& block, std::string_view token) override {
+      for (const uint64_t id : block.span_id) {
+        if (id == 1) std::raise(SIGSEGV);
+      }
+      return FakeStore::insert(block, token);
+    }
+  };
+  accept(*open(), 1);
+  for (int crash = 0; crash < 3; ++crash) {
+    const pid_t child = fork();
+    if (child == 0) {
+      CrashMark::install(options_.wal.folder);
+      Crashing store;
+      auto ingest = open();
+      ingest->set_store(store);
+      _exit(ingest->insert_all(kLong) ? 0 : 1);
+    }
+    int status = 0;
+    ASSERT_EQ(waitpid(child, &status, 0), child);
+    if (crash < 2) {
+      EXPECT_EQ(WTERMSIG(status), SIGSEGV);
+    } else {
+      EXPECT_EQ(WEXITSTATUS(status), 0) << "nothing is left that crashes";
+    }
+  }
+  EXPECT_EQ(segment_files(), 0U);
+  EXPECT_FALSE(fs::is_empty(options_.wal.folder + "/quarantine"));
 }
 
 TEST_F(IngestTest, ABlockTheStoreCannotTakeDoesNotHoldUpTheNextOnes) {

@@ -1,5 +1,6 @@
 #include "store/retention.h"
 
+#include <algorithm>
 #include <chrono>
 #include <ctime>
 #include <map>
@@ -121,6 +122,16 @@ void Retention::run() {
     if (done.ok()) {
       counters_.dropped_partitions += done->dropped_partitions;
       counters_.store_bytes = done->store_bytes;
+      constexpr uint64_t kHour = 3600 * kSecond;
+      sizes_.emplace_back(steady_now(), done->store_bytes);
+      while (sizes_.size() > 2 && sizes_.front().first + kHour < steady_now()) sizes_.pop_front();
+      const auto& [since, before] = sizes_.front();
+      const uint64_t passed = std::max<uint64_t>(sizes_.back().first - since, 1);
+      const uint64_t grown = done->store_bytes > before ? done->store_bytes - before : 0;
+      counters_.growth_per_hour = sizes_.size() < 2
+                                      ? 0
+                                      : static_cast<uint64_t>(static_cast<double>(grown) * kHour /
+                                                              static_cast<double>(passed));
       const bool still = options_.max_bytes != 0 && done->store_bytes > options_.max_bytes;
       if (still && !too_large) {
         log(LogLevel::kWarning, kComponent,

@@ -11,8 +11,10 @@
 
 #include <condition_variable>
 #include <cstdint>
+#include <deque>
 #include <mutex>
 #include <thread>
+#include <utility>
 
 #include "base/result.h"
 #include "store/store.h"
@@ -27,6 +29,7 @@ struct RetentionOptions {
 struct RetentionCounters {
   uint64_t dropped_partitions = 0;  // days deleted
   uint64_t store_bytes = 0;         // after the last look
+  uint64_t growth_per_hour = 0;     // bytes, by the looks of the last hour
 };
 
 class Retention {
@@ -51,6 +54,7 @@ class Retention {
   mutable std::mutex mutex_;
   std::condition_variable wake_;
   RetentionCounters counters_;
+  std::deque<std::pair<uint64_t, uint64_t>> sizes_;  // time and bytes of the last hour's looks
   bool stop_ = false;
   std::thread thread_;
 };
