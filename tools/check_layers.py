@@ -25,7 +25,14 @@ ALLOWED = {
     "server": {"base", "wire", "sql", "mask", "net", "store", "query"},
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]', re.M)
-HOOK_SUPPORT = {"asgi_support", "base", "routes", "support"}  # modules of hooks/ that every hook may use
+HOOK_SUPPORT = {
+    "asgi_support",
+    "base",
+    "driver",
+    "routes",
+    "sql_comment",
+    "support",
+}  # modules of hooks/ that every hook may use
 
 
 def native_errors() -> list[str]:

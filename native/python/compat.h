@@ -24,6 +24,18 @@ inline bool is_finalizing() noexcept {
 #endif
 }
 
+// Whether a weak reference still means this object.
+inline bool weakly_refers_to(PyObject* weak, PyObject* object) noexcept {
+#if PY_VERSION_HEX >= 0x030D0000
+  PyObject* found = nullptr;
+  if (PyWeakref_GetRef(weak, &found) < 0) PyErr_Clear();
+  Py_XDECREF(found);
+  return found == object;
+#else
+  return PyWeakref_GetObject(weak) == object;
+#endif
+}
+
 // The exception that is set, as an instance with its traceback (a new reference), and clears it;
 // null when none is set.
 inline PyObject* take_exception() noexcept {

@@ -63,7 +63,9 @@ PyObject* handle_get_response(HookFunction& hook, const HookCall& call) {
 PyObject* handle_resolve(HookFunction& hook, const HookCall& call) {
   PyObject* match = call_original(hook, call);
   Hooks& hooks = *hook.hooks;
-  SpanObject* span = match == nullptr ? nullptr : request_span(hooks);
+  if (match == nullptr) return match;
+  if (RequestObject* request = current_request(hooks)) *request->match = Ref::share(match);
+  SpanObject* span = request_span(hooks);
   if (span == nullptr || !hooks.route_name) return match;
   const Ref route = attribute_of(match, hooks.n_route.get());
   if (!route || !PyUnicode_Check(route.get())) return match;

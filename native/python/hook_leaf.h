@@ -13,7 +13,7 @@
 
 namespace nuages::python {
 
-// Attributes of one call in a fixed array: at most 16. Views only: what they point to must outlive
+// Attributes of one call in a fixed array: at most 20. Views only: what they point to must outlive
 // the recording.
 class LeafAttributes {
  public:
@@ -27,7 +27,7 @@ class LeafAttributes {
   void put(std::string_view key, const trace::ValueView& value) noexcept {
     if (size_ < items_.size()) items_[size_++] = {key, value};
   }
-  std::array<trace::AttributeView, 16> items_;
+  std::array<trace::AttributeView, 20> items_;
   size_t size_ = 0;
 };
 

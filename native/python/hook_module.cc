@@ -29,6 +29,15 @@ constexpr Kind kKinds[] = {
     {"executemany", handle_executemany},
     {"callproc", handle_callproc},
     {"transaction_end", handle_transaction_end},
+    {"on_commit", handle_on_commit},
+    {"connect", handle_connect},
+    {"cursor_attribute", handle_cursor_attribute},
+    {"driver_execute", handle_driver_execute},
+    {"driver_executemany", handle_driver_executemany},
+    {"driver_callproc", handle_driver_callproc},
+    {"connection_execute", handle_connection_execute},
+    {"connection_executemany", handle_connection_executemany},
+    {"driver_transaction", handle_driver_transaction},
     {"atomic_enter", handle_atomic_enter},
     {"atomic_exit", handle_atomic_exit},
     {"wsgi", handle_wsgi},
@@ -121,6 +130,17 @@ PyMethodDef functions[] = {
     {"begin_redis", begin_redis, METH_VARARGS,
      "begin_redis(client, words or None for a pipeline): an open call or None."},
     {"end_redis", end_redis, METH_VARARGS, "end_redis(open, exception)"},
+    {"begin_sql", begin_sql, METH_VARARGS,
+     "begin_sql(kind, cursor, connection, sql, parameters, driver, comment=True): (open call, "
+     "statement to run) "
+     "or None. kind: 0 execute, 1 executemany, 2 callproc, 3 a word."},
+    {"end_sql", end_sql, METH_VARARGS,
+     "end_sql(open, exception, rows=-1, connection=None, driver=None)"},
+    {"know_connection", know_connection, METH_VARARGS,
+     "know_connection(connection, driver, (name, host, port, user))"},
+    {"set_cursor_types", set_cursor_types, METH_O, "The drivers' cursor classes that are hooked."},
+    {"patch_type", patch_type, METH_VARARGS,
+     "patch_type(type, name, value): also a built-in type's attribute; the one before."},
     {"start_task_span", start_task_span, METH_VARARGS,
      "start_task_span(name, relation, producer, attributes, start_ns=0): relation is link, child "
      "or "
@@ -177,6 +197,12 @@ constexpr Name kNames[] = {
     {&Hooks::n_propagator, "_HTTP_TEXT_FORMAT"},
     {&Hooks::n_usual_propagator, "usual_propagator"},
     {&Hooks::n_semconv_http, "semconv_http"},
+    {&Hooks::n_wrapped, "__wrapped__"},
+    {&Hooks::n_database_module, "Database"},
+    {&Hooks::n_commenter, "commenter"},
+    {&Hooks::n_dict_query, "_nuages_query"},
+    {&Hooks::n_prepare, "prepare"},
+    {&Hooks::n_run_on_commit, "run_on_commit"},
 };
 
 }  // namespace
@@ -185,15 +211,20 @@ int Hooks::traverse(visitproc visit, void* arg) {
   Py_VISIT(reinterpret_cast<PyObject*>(function_type));
   Py_VISIT(reinterpret_cast<PyObject*>(request_type));
   Py_VISIT(reinterpret_cast<PyObject*>(stream_type));
-  for (const Ref* ref :
-       {&request_var, &counters_var, &options, &route_name, &routes, &call_site, &client_errors}) {
+  for (const Ref* ref : {&request_var, &counters_var, &silent_var, &options, &route_name, &routes,
+                         &call_site, &client_errors}) {
     Py_VISIT(ref->get());
   }
+  for (const Ref& type : cursor_types) Py_VISIT(type.get());
+  for (const auto& shape : cursor_shapes) Py_VISIT(shape.first.get());
   return 0;
 }
 
 void Hooks::clear() {
   for (Ref* ref : {&options, &route_name, &routes, &call_site, &client_errors}) ref->reset();
+  cursor_types.clear();
+  cursor_shapes.clear();
+  connections.clear();
 }
 
 Ref attribute_of(PyObject* object, PyObject* name) noexcept {
@@ -268,11 +299,12 @@ int register_hooks(PyObject* module, ModuleState& state) noexcept {
     (*hooks).*name.place = std::move(text);
   }
   hooks->request_var = Ref::take(PyContextVar_New("nuages_request", Py_None));
+  hooks->silent_var = Ref::take(PyContextVar_New("nuages_silent_drivers", Py_None));
   hooks->routes = Ref::take(PyDict_New());
-  if (!hooks->request_var || !hooks->routes || !add_function_type(module, *hooks) ||
-      !add_request_type(module, *hooks) || !add_stream_type(module, *hooks) ||
-      !add_query_counter_type(module, *hooks) || PyModule_AddFunctions(module, functions) < 0 ||
-      add_propagation(module) < 0) {
+  if (!hooks->request_var || !hooks->silent_var || !hooks->routes ||
+      !add_function_type(module, *hooks) || !add_request_type(module, *hooks) ||
+      !add_stream_type(module, *hooks) || !add_query_counter_type(module, *hooks) ||
+      PyModule_AddFunctions(module, functions) < 0 || add_propagation(module) < 0) {
     return -1;
   }
   state.hooks = std::move(hooks);

@@ -93,6 +93,7 @@ Ref new_request(Hooks& hooks, Ref span, bool recording) {
   request.activation = new Activation();
   request.token = new Ref();
   request.previous = new Ref();
+  request.match = new Ref();
   request.recording = recording;
   return Ref::take(object);
 }
@@ -174,6 +175,7 @@ void request_dealloc(PyObject* self) {
     delete request.activation;
     delete request.token;
     delete request.previous;
+    delete request.match;
   }
   type->tp_free(self);
   Py_DECREF(type);
@@ -189,6 +191,7 @@ int request_traverse(PyObject* self, visitproc visit, void* arg) {
   Py_VISIT(request.activation->token.get());
   Py_VISIT(request.token->get());
   Py_VISIT(request.previous->get());
+  Py_VISIT(request.match->get());
   return 0;
 }
 

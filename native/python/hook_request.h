@@ -19,6 +19,7 @@ struct RequestObject {
   Activation* activation;  // owned
   Ref* token;              // owned; of hooks->request_var
   Ref* previous;           // owned; the RequestObject around this one, if any
+  Ref* match;              // owned; the ResolverMatch, once there is one
   bool recording;
   bool answering;  // get_response() has begun: the next one is another request's
   bool attached;   // the response will call close()

@@ -9,7 +9,10 @@
 #include <string>
 #include <string_view>
 #include <unordered_set>
+#include <utility>
+#include <vector>
 
+#include "python/database_info.h"
 #include "python/module_state.h"
 #include "python/span_object.h"
 #include "sql/statement_cache.h"
@@ -39,10 +42,24 @@ struct Hooks : HookState {
       n_status_code, n_resource_closers, n_streaming, n_is_async, n_iterator, n_meta, n_scheme,
       n_connection, n_request_hook, n_response_hook, n_excluded, n_cache_alias, n_redis,
       n_connection_pool, n_connection_kwargs, n_command_stack, n_args, n_parameters, n_extract,
-      n_propagate, n_propagator, n_usual_propagator, n_semconv_http;
+      n_propagate, n_propagator, n_usual_propagator, n_semconv_http, n_wrapped, n_database_module,
+      n_commenter, n_dict_query, n_prepare, n_run_on_commit;
 
   Ref counters_var;            // ContextVar: tuple of the QueryCounters that are open
   uint32_t open_counters = 0;  // in any Context
+
+  // What the database hooks know: see hook_sql.h and database_info.h.
+  struct OpenObject {
+    PyObject* object;  // only compared
+    unsigned long thread;
+  };
+  std::vector<OpenObject> open_calls;  // drivers' objects whose statement is being recorded
+  Ref silent_var;                      // ContextVar: the drivers' hooks record nothing here
+  uint32_t silenced = 0;               // how often that is set, in any Context
+  std::vector<Ref> cursor_types;       // the drivers' hooked cursor classes
+  enum class CursorShape : uint8_t { kDriver, kWrapped, kCursor, kOpaque };
+  std::vector<std::pair<Ref, CursorShape>> cursor_shapes;  // by exact class
+  DriverConnections connections;
 
   sql::StatementCache statements;
   uint64_t failures = 0;
@@ -102,6 +119,16 @@ PyObject* handle_execute(HookFunction& hook, const HookCall& call);
 PyObject* handle_executemany(HookFunction& hook, const HookCall& call);
 PyObject* handle_callproc(HookFunction& hook, const HookCall& call);
 PyObject* handle_transaction_end(HookFunction& hook, const HookCall& call);
+PyObject* handle_on_commit(HookFunction& hook, const HookCall& call);
+PyObject* handle_connect(HookFunction& hook, const HookCall& call);
+PyObject* handle_cursor_attribute(HookFunction& hook, const HookCall& call);
+PyObject* handle_fetch(HookFunction& hook, const HookCall& call);
+PyObject* handle_driver_execute(HookFunction& hook, const HookCall& call);
+PyObject* handle_driver_executemany(HookFunction& hook, const HookCall& call);
+PyObject* handle_driver_callproc(HookFunction& hook, const HookCall& call);
+PyObject* handle_connection_execute(HookFunction& hook, const HookCall& call);
+PyObject* handle_connection_executemany(HookFunction& hook, const HookCall& call);
+PyObject* handle_driver_transaction(HookFunction& hook, const HookCall& call);
 PyObject* handle_atomic_enter(HookFunction& hook, const HookCall& call);
 PyObject* handle_atomic_exit(HookFunction& hook, const HookCall& call);
 PyObject* handle_wsgi(HookFunction& hook, const HookCall& call);
@@ -119,6 +146,11 @@ PyObject* enter_span(PyObject* module, PyObject* capsule);
 PyObject* leave_span(PyObject* module, PyObject* arguments);
 PyObject* begin_redis(PyObject* module, PyObject* arguments);
 PyObject* end_redis(PyObject* module, PyObject* arguments);
+PyObject* begin_sql(PyObject* module, PyObject* arguments);
+PyObject* end_sql(PyObject* module, PyObject* arguments);
+PyObject* know_connection(PyObject* module, PyObject* arguments);
+PyObject* set_cursor_types(PyObject* module, PyObject* types);
+PyObject* patch_type(PyObject* module, PyObject* arguments);
 PyObject* start_task_span(PyObject* module, PyObject* arguments);
 PyObject* begin_request_span(PyObject* module, PyObject* request);
 PyObject* begin_asgi(PyObject* module, PyObject* scope);

@@ -60,7 +60,8 @@ CallSpan* span_of(PyObject* capsule) noexcept {
 }
 
 Ref start_block(Hooks& hooks, PyObject* connection) {
-  const DatabaseInfo* info = database_info(hooks, connection);
+  const Database database = database_of(hooks, connection);
+  const DatabaseInfo* info = database.info;
   if (info == nullptr || current_parent(hooks).kind == ParentKind::kSilent)
     return Ref::share(Py_None);
   const trace::AttributeView attributes[] = {

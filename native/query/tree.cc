@@ -38,9 +38,9 @@ bool controls_transaction(std::string_view label) {
 // The kind under which a span folds in the guide's layout; empty for spans that show.
 std::string fold_kind(const SpanRecord& span) {
   if (span.status == kStatusError) return {};
-  constexpr std::array<std::string_view, 9> kKinds{"middleware", "template", "transaction",
-                                                   "serializer", "drf",      "cache",
-                                                   "auth",       "mail",     "signal"};
+  constexpr std::array<std::string_view, 10> kKinds{
+      "middleware", "template", "transaction", "serializer", "drf",
+      "cache",      "auth",     "mail",        "signal",     "connection"};
   if (std::find(kKinds.begin(), kKinds.end(), span.nuages_kind) != kKinds.end()) {
     return span.nuages_kind;
   }

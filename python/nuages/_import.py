@@ -28,7 +28,7 @@ EXPORTERS = {
 }
 INSTRUMENTORS = {
     f"{_INSTRUMENTATION}.{name}": f"nuages.instrumentation.{name}"
-    for name in ("django", "psycopg2", "pymysql", "sqlite3", "redis", "celery")
+    for name in ("django", "psycopg", "psycopg2", "pymysql", "mysqlclient", "sqlite3", "redis", "celery")
 }
 
 OPENTELEMETRY_TRIGGERS = frozenset({"opentelemetry.trace", "opentelemetry.sdk.trace"})

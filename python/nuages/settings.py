@@ -238,10 +238,10 @@ _ALL = (
     ),
     Setting(
         "sql_commenter",
-        (),
+        ("NUAGES_SQL_COMMENTER",),
         False,
         parse_bool,
-        "Append sqlcommenter comments to SQL (set by instrument(enable_commenter=True)).",
+        "Append sqlcommenter comments to SQL (also set by instrument(enable_commenter=True)).",
     ),
     Setting("commenter_options", (), {}, parse_dict, "Which tags the comments carry."),
     Setting(

@@ -63,7 +63,8 @@ class TestQueries:
 
     def test_databases_are_told_apart(self, shop):
         answer = shop.scenario("other_database")
-        assert [span["attributes"]["nuages.db.alias"] for span in answer.of_kind("CLIENT")] == ["default", "archive"]
+        told = [(span["name"], span["attributes"]["nuages.db.alias"]) for span in answer.of_kind("CLIENT")]
+        assert told == [("SELECT", "default"), ("CONNECT", "archive"), ("SELECT", "archive")]
 
     def test_failing_query(self, shop):
         answer = shop.scenario("failing_query")

@@ -377,7 +377,7 @@ assert type(DjangoInstrumentor()) is Now and Now.__module__ == "nuages.instrumen
 @pytest.mark.parametrize("late", [False, True], ids=["INSTALLED_APPS", "after the first request"])
 def test_official_instrumentation_that_was_there_first_is_replaced(run_python: Any, late: bool) -> None:
     """The application's own tracing code ran before nuages came: each request and query is told once."""
-    names = ["GET /hello/", "SELECT", "__main__.hello"]
+    names = ["CONNECT", "GET /hello/", "SELECT", "__main__.hello"]
     if not late:  # middleware is hooked when a handler loads it
         names += ["CommonMiddleware.process_request", "CommonMiddleware.process_response"]
     # a connection that the official instrumentation has opened goes on telling its queries

@@ -25,6 +25,12 @@ NAMES = (
     "view",
     "orm",
     "transaction",
+    "psycopg",
+    "psycopg2",
+    "sqlite3",
+    "pymysql",
+    "mysqlclient",
+    "psycopg_pool",
     "template",
     "jinja2",
     "drf",
@@ -56,6 +62,14 @@ TRIGGERS = (
     "celery.app",
     "django.tasks",
     "django_tasks",
+    "psycopg",
+    "psycopg2",
+    "psycopg2.extensions",
+    "sqlite3",
+    "pymysql",
+    "MySQLdb.connections",
+    "MySQLdb.cursors",
+    "psycopg_pool",
 )
 
 OLDEST_DJANGO = (3, 2)

@@ -6,6 +6,7 @@ A command of the command line is the root of its trace, and everything it does h
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import Any, Optional
 
@@ -13,7 +14,7 @@ from opentelemetry import trace
 from opentelemetry.trace import Status, StatusCode
 
 from nuages import settings
-from nuages.hooks import support
+from nuages.hooks import sql_comment, support
 
 _patches = support.Patches()
 # Options that every command has.
@@ -53,7 +54,7 @@ def _before(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         attributes["django.command.arguments"] = len(args) - 1
     outer = trace.get_current_span().get_span_context().is_valid
     span = trace.get_tracer("nuages.django").start_span(f"manage.py {name}", attributes=attributes)
-    return support.OpenSpan(span), outer
+    return support.OpenSpan(span), outer, sql_comment.command.set(name)
 
 
 def _shown(option: str, value: Any) -> Any:
@@ -67,7 +68,9 @@ def _shown(option: str, value: Any) -> Any:
 
 
 def _after(state: Any, result: Any, error: Optional[BaseException]) -> None:
-    opened, outer = state
+    opened, outer, token = state
+    with contextlib.suppress(ValueError):  # another Context
+        sql_comment.command.reset(token)
     code = 0
     if isinstance(error, (SystemExit, KeyboardInterrupt)):
         code = 130

@@ -20,13 +20,20 @@ from opentelemetry import propagate, trace
 from opentelemetry.trace import Status, StatusCode
 
 from nuages import _import, _native, settings
+from nuages.hooks import sql_comment
 
 logger = logging.getLogger("nuages")
 
 hook = _native.hook
 
 # Read by the native hooks at each request and query, so changes take effect at once.
-request_options: dict[str, Any] = {"request_hook": None, "response_hook": None, "excluded": None, "parameters": None}
+request_options: dict[str, Any] = {
+    "request_hook": None,
+    "response_hook": None,
+    "excluded": None,
+    "parameters": None,
+    "commenter": None,
+}
 
 _said: set[str] = set()
 
@@ -74,8 +81,11 @@ class Patches:
 
     def put(self, owner: Any, name: str, replacement: Any) -> None:
         own = vars(owner).get(name, _ABSENT)
-        setattr(owner, name, replacement)
+        self.assign(owner, name, replacement)
         self._done.append((owner, name, replacement, own))
+
+    def assign(self, owner: Any, name: str, value: Any) -> None:
+        setattr(owner, name, value)
 
     def rebind(self, original: Any, replacement: Any, name: str) -> None:
         """Puts the replacement where `from module import name` has already put the original."""
@@ -92,7 +102,7 @@ class Patches:
             if original is _ABSENT:
                 delattr(owner, name)
             else:
-                setattr(owner, name, original)
+                self.assign(owner, name, original)
         self._done.clear()
 
 
@@ -132,7 +142,9 @@ _ABSENT = object()
 
 
 def _pass_through(replacement: Any) -> None:
-    target: Any = replacement.fget if isinstance(replacement, property) else replacement
+    target: Any = (
+        replacement.fget if isinstance(replacement, property) else getattr(replacement, "__func__", replacement)
+    )
     if isinstance(target, _native.HookFunction) or "nuages_enabled" in getattr(target, "__dict__", ()):
         target.nuages_enabled = False
 
@@ -311,6 +323,7 @@ def refresh() -> None:
     """Reads settings again that may have come later than the hooks."""
     capture = settings.get("capture_parameters") and settings.get("masking") not in ("gdpr", "hipaa")
     request_options["parameters"] = shown_parameters if capture else None
+    request_options["commenter"] = sql_comment.refresh()
     _note_propagator()
     names = {word.strip().lower() for word in os.environ.get("OTEL_SEMCONV_STABILITY_OPT_IN", "").split(",")}
     request_options["semconv_http"] = 2 if "http/dup" in names else 1 if "http" in names else 0

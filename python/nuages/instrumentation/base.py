@@ -62,7 +62,7 @@ class Instrumentor:
 
 
 class DatabaseInstrumentor(Instrumentor):
-    """Queries are traced by the ORM hook whether or not this is called (R4.04); the options are about sqlcommenter comments."""
+    """Queries are traced by the hooks whether or not this is called (R4.04); the options are about sqlcommenter comments."""
 
     def apply(self, options: Mapping[str, Any]) -> None:
         if "enable_commenter" in options:
@@ -73,10 +73,19 @@ class DatabaseInstrumentor(Instrumentor):
             # The guide promises that this keeps parameter values out; in the official package it only drops the traceparent (R4.13).
             if chosen.get("opentelemetry_values") is False:
                 settings.override(capture_parameters=False)
-        if options.get("enable_commenter"):
-            logger.info(
-                "sqlcommenter comments are not written by this version of nuages; queries are traced without them"
-            )
+
+    def refresh(self) -> None:
+        from nuages import hooks
+
+        hooks.support.refresh()
+
+    def instrument_connection(self, connection: Any, *args: Any, **options: Any) -> Any:
+        """Every connection is traced: this one as it is."""
+        self.instrument(**options)
+        return connection
+
+    def uninstrument_connection(self, connection: Any) -> Any:
+        return connection
 
 
 __all__ = ["DatabaseInstrumentor", "Instrumentor"]

@@ -20,6 +20,8 @@ class DjangoInstrumentor(Instrumentor):
         excluded = options.get("excluded_urls")
         if excluded is not None:
             settings.override(excluded_urls=excluded)
+        if "is_sql_commentor_enabled" in options:  # the official package's spelling
+            settings.override(sql_commenter=bool(options["is_sql_commentor_enabled"]))
         if "request_hook" in options or "response_hook" in options:
             hooks.set_request_hooks(options.get("request_hook"), options.get("response_hook"))
 

@@ -10,6 +10,14 @@ import sys
 
 
 def _targets():
+    import sqlite3
+
+    import MySQLdb.connections
+    import MySQLdb.cursors
+    import psycopg
+    import psycopg2.extensions
+    import psycopg_pool
+    import pymysql
     from celery.app.base import Celery
     from celery.app.task import Task
     from channels import consumer, routing
@@ -68,6 +76,22 @@ def _targets():
         "has_perm": (PermissionsMixin, "has_perm"),
         "permissions": (APIView, "check_permissions"),
         "filter": (GenericAPIView, "filter_queryset"),
+        "connect": (BaseDatabaseWrapper, "connect"),
+        "on_commit": (BaseDatabaseWrapper, "run_and_clear_commit_hooks"),
+        "fetch": (CursorWrapper, "__getattr__"),
+        "psycopg": (psycopg.Cursor, "execute"),
+        "psycopg.copy": (psycopg.AsyncCursor, "copy"),
+        "psycopg.connect": (psycopg.AsyncConnection, "connect"),
+        "psycopg2": (psycopg2.extensions.cursor, "execute"),
+        "psycopg2.commit": (psycopg2.extensions.connection, "commit"),
+        "psycopg2.connect": (psycopg2, "connect"),
+        "sqlite3": (sqlite3.Cursor, "execute"),
+        "sqlite3.exit": (sqlite3.Connection, "__exit__"),
+        "sqlite3.connect": (sqlite3, "connect"),
+        "pymysql": (pymysql.cursors.Cursor, "execute"),
+        "mysqlclient": (MySQLdb.cursors.BaseCursor, "executemany"),
+        "mysqlclient.connect": (MySQLdb.connections.Connection, "__init__"),
+        "pool": (psycopg_pool.ConnectionPool, "getconn"),
         "redis": (Redis, "execute_command"),
         "redis.asyncio": (AsyncRedis, "execute_command"),
         "apply_async": (Task, "apply_async"),
