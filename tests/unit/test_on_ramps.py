@@ -125,6 +125,73 @@ def test_another_distro_can_be_chosen(tmp_path: Path, otlp_server: Any) -> None:
     assert done.stdout == "opentelemetry.sdk.trace\n", done.stderr
 
 
+GUIDE = """
+from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.instrumentation.django import DjangoInstrumentor
+from opentelemetry.instrumentation.redis import RedisInstrumentor
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+provider = TracerProvider(resource=Resource.create({}))
+provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(insecure=True)))
+trace.set_tracer_provider(provider)
+DjangoInstrumentor().instrument()
+RedisInstrumentor().instrument()
+"""
+# way -> (lines before the project's, what goes into INSTALLED_APPS, environment, command in front)
+WAYS: dict[str, tuple[str, str, dict[str, str], tuple[str, ...]]] = {
+    "INSTALLED_APPS": ("", "nuages", {}, ()),
+    "nuages run": ("", "", {}, ("nuages", "run")),
+    "NUAGES_AUTO": ("", "", {"NUAGES_AUTO": "1"}, ()),
+    "OTEL_PYTHON_DJANGO_INSTRUMENT": ("", "", {"OTEL_PYTHON_DJANGO_INSTRUMENT": "true"}, ()),
+    "import nuages.auto": ("import nuages.auto\n", "", {}, ()),
+    "install() and the guide's code": ("import nuages; nuages.install()\n" + GUIDE, "", {}, ()),
+    "NUAGES_AUTO and the guide's code": (GUIDE, "", {"NUAGES_AUTO": "1"}, ()),
+    "the guide's code and INSTALLED_APPS": (GUIDE, "nuages", {}, ()),
+    "opentelemetry-instrument and INSTALLED_APPS": ("", "nuages", {}, ("opentelemetry-instrument",)),
+}
+
+
+@pytest.mark.parametrize("hide_official", [False, True], ids=["official installed", "official absent"])
+@pytest.mark.parametrize("way", WAYS)
+def test_every_on_ramp(tmp_path: Path, otlp_server: Any, way: str, hide_official: bool) -> None:
+    """The same spans by every way, each once."""
+    if way == "the guide's code and INSTALLED_APPS" and hide_official:
+        pytest.skip("without nuages the guide's imports need the official packages")
+    first, application, environment, front = WAYS[way]
+    code = MANAGE.replace("INSTALLED_APPS=[]", f"INSTALLED_APPS={[application] if application else []}")
+    if application and first:  # the official instrumentor needs the settings
+        first, code = "", code.replace("import django\n", first + "import django\n")
+    (tmp_path / "manage.py").write_text(first + code)
+    (tmp_path / "boot.py").write_text(BOOT)
+    command = [str(Path(sys.executable).with_name(front[0])), *front[1:]] if front else []
+    done = subprocess.run(
+        [*command, sys.executable, *(["-S", "boot.py"] if hide_official else []), "manage.py"],
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            "OTEL_SERVICE_NAME": "shop",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": otlp_server.endpoint,
+            "OTEL_METRICS_EXPORTER": "none",
+            "OTEL_LOGS_EXPORTER": "none",
+            **environment,
+        },
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0 and done.stdout == "nuages.sdk.trace nuages.instrumentation.django\n", done.stderr
+    otlp_server.wait_for(5)
+    assert otlp_server.names() == [
+        "CommonMiddleware.process_request",
+        "CommonMiddleware.process_response",
+        "GET /hello/",
+        "SELECT",
+        "__main__.hello",
+    ]
+
+
 # ---- names in variables
 
 PLUGIN = """
