@@ -98,8 +98,8 @@ format: ## format all sources
 .PHONY: compat test-forks test-differential test-upstream test-pythons test-asan-python check-aarch64 wheel
 test-forks: agent server setup-check ## the whole matrix of servers, workers, forks and exits: spans produced = spans received
 	@CI=1 NUAGES_SERVER=$(CURDIR)/$(BUILD)/native/server/nuages-server $(PYTHON) -m pytest -m 'forks or not forks' tests/integration/test_fork_matrix.py $(PYTEST_ARGS)
-test-kills: server setup-check ## 100 SIGKILLs at random moments: acknowledged = stored, exactly once, every roll-up equals a recount (NUAGES_KILLS, NUAGES_KILLS_SEED)
-	@CI=1 NUAGES_KILLS=$(or $(NUAGES_KILLS),100) NUAGES_SERVER=$(CURDIR)/$(BUILD)/native/server/nuages-server $(PYTHON) -m pytest -s tests/integration/test_server_kills.py $(PYTEST_ARGS)
+test-kills: server setup-check ## 100 SIGKILLs at random moments: acknowledged = stored, exactly once, every roll-up equals a recount (KILLS, KILLS_SEED)
+	@CI=1 KILLS=$(or $(KILLS),100) NUAGES_SERVER=$(CURDIR)/$(BUILD)/native/server/nuages-server $(PYTHON) -m pytest -s tests/integration/test_server_kills.py $(PYTEST_ARGS)
 test-differential: agent setup-check ## random programs on the official SDK and on ours, equal OTLP (SEQUENCES, default 100000)
 	@$(PYTHON) tests/differential/fuzz.py --sequences $(or $(SEQUENCES),100000)
 test-upstream: agent setup-check ## opentelemetry-python's own tests of its public behaviour on our SDK

@@ -5,7 +5,6 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/write.hpp>
 #include <chrono>
-#include <tuple>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -110,8 +109,8 @@ struct GrpcCallbacks {
 };
 
 GrpcSession::GrpcSession(asio::ip::tcp::socket socket, std::shared_ptr<const GrpcOptions> options,
-                         MemoryBudget& budget)
-    : socket_(std::move(socket)),
+                         MemoryBudget& budget, Tls::Context tls)
+    : socket_(std::move(socket), std::move(tls)),
       timer_(socket_.get_executor()),
       options_(std::move(options)),
       budget_(budget) {}
@@ -123,8 +122,11 @@ void GrpcSession::start() {
     self->started_ns_ = self->received_ns_ = self->written_ns_ = steady_now();
     if (!self->open_session()) return self->close();
     self->in_.resize(kReadSize);
-    self->read();  // our settings follow the client's first bytes: it may not speak HTTP/2
     self->watch();
+    self->socket_.handshake([self](const error_code& error) {
+      if (error) return self->close();
+      self->read();  // our settings follow the client's first bytes: it may not speak HTTP/2
+    });
   });
 }
 
@@ -167,10 +169,8 @@ void GrpcSession::stop() {
 void GrpcSession::close() {
   if (closed_) return;
   closed_ = true;
-  error_code ignored;
   timer_.cancel();
-  std::ignore = socket_.shutdown(asio::socket_base::shutdown_both, ignored);
-  std::ignore = socket_.close(ignored);
+  socket_.close();
   streams_.clear();
 }
 

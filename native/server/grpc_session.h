@@ -1,11 +1,11 @@
 // One HTTP/2 connection that speaks unary gRPC: nghttp2 for the protocol, Asio for the socket.
 //
-// Clear-text HTTP/2 with prior knowledge, as OTLP exporters use it. A call's messages are collected
-// whole (unary calls have one), handed to the handler, and answered when it calls back, from any
-// thread and in any order. Flow-control windows are wide so that large batches stream without round
-// trips; what arrives is bounded by the message limit, the number of concurrent calls and the
-// budget shared by all connections. nghttp2 answers PINGs and SETTINGS and bounds floods of
-// resets and acknowledgements.
+// HTTP/2 in clear text with prior knowledge, or over TLS, as OTLP exporters use it. A call's
+// messages are collected whole (unary calls have one), handed to the handler, and answered when it
+// calls back, from any thread and in any order. Flow-control windows are wide so that large batches
+// stream without round trips; what arrives is bounded by the message limit, the number of
+// concurrent calls and the budget shared by all connections. nghttp2 answers PINGs and SETTINGS and
+// bounds floods of resets and acknowledgements.
 //
 // Slow and vanished peers: no settings within the timeout, a request or an answer that makes no
 // progress for the timeout, or no reply to our PING on a silent connection: the connection is
@@ -32,6 +32,7 @@
 #include "server/listener.h"
 #include "server/memory_budget.h"
 #include "server/otlp_reply.h"
+#include "server/peer_stream.h"
 
 namespace nuages::server {
 
@@ -61,7 +62,7 @@ struct GrpcOptions {
 class GrpcSession final : public Connection, public std::enable_shared_from_this<GrpcSession> {
  public:
   GrpcSession(boost::asio::ip::tcp::socket socket, std::shared_ptr<const GrpcOptions> options,
-              MemoryBudget& budget);
+              MemoryBudget& budget, Tls::Context tls = nullptr);
   ~GrpcSession() override;
   GrpcSession(const GrpcSession&) = delete;
   GrpcSession& operator=(const GrpcSession&) = delete;
@@ -107,7 +108,7 @@ class GrpcSession final : public Connection, public std::enable_shared_from_this
   void fail(int32_t id, GrpcStatus status, std::string text, bool retry = false);
   void refuse_content_type(int32_t id, Stream& stream);
 
-  boost::asio::ip::tcp::socket socket_;
+  PeerStream socket_;
   boost::asio::steady_timer timer_;
   std::shared_ptr<const GrpcOptions> options_;
   MemoryBudget& budget_;

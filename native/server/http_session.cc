@@ -63,14 +63,20 @@ std::string_view view(beast::string_view text) { return {text.data(), text.size(
 }  // namespace
 
 HttpSession::HttpSession(asio::ip::tcp::socket socket, std::shared_ptr<const HttpOptions> options,
-                         MemoryBudget& budget)
-    : stream_(std::move(socket)),
+                         MemoryBudget& budget, Tls::Context tls)
+    : stream_(std::move(socket), std::move(tls)),
       stop_timer_(stream_.get_executor()),
       options_(std::move(options)),
       share_(budget) {}
 
 void HttpSession::start() {
-  asio::post(stream_.get_executor(), [self = shared_from_this()] { self->read_head(); });
+  asio::post(stream_.get_executor(), [self = shared_from_this()] {
+    self->stream_.expires_after(std::chrono::nanoseconds(self->options_->timeout_ns));
+    self->stream_.handshake([self](const error_code& error) {
+      if (error) return self->close();
+      self->read_head();
+    });
+  });
 }
 
 void HttpSession::stop() {
@@ -87,11 +93,7 @@ void HttpSession::stop() {
   });
 }
 
-void HttpSession::close() {
-  error_code ignored;
-  std::ignore = stream_.socket().shutdown(asio::socket_base::shutdown_both, ignored);
-  stream_.close();
-}
+void HttpSession::close() { stream_.close(); }
 
 void HttpSession::read_head() {
   idle_ = buffer_.size() == 0;
@@ -259,14 +261,14 @@ void HttpSession::send(Response response, bool keep_alive) {
         if (keep_alive && !self->stopping_) return self->read_head();
         // The peer may still be sending: closing at once would reset the connection
         // and could take our answer with it.
-        error_code ignored;
-        std::ignore = self->stream_.socket().shutdown(asio::socket_base::shutdown_send, ignored);
-        if (self->stopping_) return self->close();
         self->idle_ = true;  // answered: a stop need not wait for the peer
         self->parser_.reset();
         self->share_.release();
         self->stream_.expires_after(std::chrono::nanoseconds(self->options_->timeout_ns));
-        self->drain();
+        self->stream_.end([self](const error_code&) {
+          if (self->stopping_ || self->stream_.encrypted()) return self->close();
+          self->drain();
+        });
       });
 }
 

@@ -14,7 +14,6 @@
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
-#include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
 #include <cstdint>
@@ -27,6 +26,7 @@
 #include "server/http_types.h"
 #include "server/listener.h"
 #include "server/memory_budget.h"
+#include "server/peer_stream.h"
 
 namespace nuages::server {
 
@@ -51,7 +51,7 @@ struct HttpOptions {
 class HttpSession final : public Connection, public std::enable_shared_from_this<HttpSession> {
  public:
   HttpSession(boost::asio::ip::tcp::socket socket, std::shared_ptr<const HttpOptions> options,
-              MemoryBudget& budget);
+              MemoryBudget& budget, Tls::Context tls = nullptr);
 
   void start() override;
   void stop() override;
@@ -70,7 +70,7 @@ class HttpSession final : public Connection, public std::enable_shared_from_this
   void close();
   static std::optional<Request> parse_target(std::string_view target);
 
-  boost::beast::tcp_stream stream_;
+  PeerStream stream_;
   boost::asio::steady_timer stop_timer_;
   boost::beast::flat_buffer buffer_;
   std::shared_ptr<const HttpOptions> options_;

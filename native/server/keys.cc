@@ -339,6 +339,7 @@ Result<std::shared_ptr<KeyUse>> Keys::check(Scope scope, std::string_view author
 std::vector<std::shared_ptr<KeyUse>> Keys::uses() {
   const std::lock_guard lock(mutex_);
   std::vector<std::shared_ptr<KeyUse>> out;
+  out.reserve(uses_.size());
   for (const auto& [id, use] : uses_) out.push_back(use);
   return out;
 }

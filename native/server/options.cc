@@ -75,6 +75,11 @@ CommandLine parse_command_line(int argc, const char* const* argv,
   app.add_option("--ui", ui, "web UI and API: HOST:PORT")->capture_default_str();
   app.add_flag("--allow-remote", options.allow_remote,
                "allow addresses that other machines can reach although there are no keys");
+  app.add_option("--tls-cert", options.tls.certificate,
+                 "PEM file: all ports speak TLS; read again when it changes");
+  app.add_option("--tls-key", options.tls.key, "PEM file of its key");
+  app.add_option("--tls-client-ca", options.tls.client_ca,
+                 "PEM file: clients must show a certificate of it");
   app.add_option("--store-library", options.store_library, "path of libchdb.so")
       ->capture_default_str();
   app.add_option("--log-level", level, "debug, info, warning or error")->capture_default_str();
@@ -128,6 +133,12 @@ CommandLine parse_command_line(int argc, const char* const* argv,
     return fail("--log-level=" + level + " is not one of debug, info, warning, error");
   }
   options.log_level = found->second;
+  if (options.tls.certificate.empty() != options.tls.key.empty()) {
+    return fail("--tls-cert and --tls-key belong together: give both");
+  }
+  if (!options.tls.client_ca.empty() && options.tls.certificate.empty()) {
+    return fail("--tls-client-ca needs --tls-cert and --tls-key");
+  }
   if (options.data.empty()) return fail("--data is empty; name a folder");
   constexpr double kDay = 86400;
   if (!(peer_seconds > 0 && peer_seconds <= kDay) || !(stop_seconds >= 0 && stop_seconds <= kDay)) {

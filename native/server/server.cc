@@ -58,6 +58,14 @@ Status Server::start(const std::function<void(const std::string&)>& announce) {
   if (Status status = check_store_library(); !status.ok()) return status;
   if (Status status = lock_data_folder(); !status.ok()) return status;
   if (Status status = open_keys(); !status.ok()) return status;
+  if (!options_.tls.certificate.empty()) {
+    for (auto [tls, protocol] :
+         {std::pair{&http2_tls_, "h2"}, std::pair{&http1_tls_, "http/1.1"}}) {
+      auto opened = Tls::open(options_.tls, protocol);
+      if (!opened.ok()) return opened.error();
+      *tls = std::move(opened).value();
+    }
+  }
   if (Status status = open_ingest(); !status.ok()) return status;
   if (Status status = listen(announce); !status.ok()) return status;
   if (Status status = open_store(); !status.ok()) return status;
@@ -161,7 +169,9 @@ Status Server::listen_grpc() {
   Result<std::unique_ptr<Listener>> listener =
       Listener::open(io_, "--grpc", options_.grpc, options_.max_connections,
                      [this, grpc](Listener::Socket socket) {
-                       return std::make_shared<GrpcSession>(std::move(socket), grpc, budget_);
+                       return std::make_shared<GrpcSession>(
+                           std::move(socket), grpc, budget_,
+                           http2_tls_ == nullptr ? nullptr : http2_tls_->context());
                      });
   if (!listener.ok()) return listener.error();
   grpc_listener_ = std::move(listener).value();
@@ -178,7 +188,9 @@ Status Server::listen_http() {
     http->loopback_only = is_loopback_host(address.host) && !keys_->required();
     return Listener::open(io_, option, address, options_.max_connections,
                           [this, http](Listener::Socket socket) {
-                            return std::make_shared<HttpSession>(std::move(socket), http, budget_);
+                            return std::make_shared<HttpSession>(
+                                std::move(socket), http, budget_,
+                                http1_tls_ == nullptr ? nullptr : http1_tls_->context());
                           });
   };
   auto http = open("--http", options_.http, otlp_http_.get(), options_.max_body_bytes);

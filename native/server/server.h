@@ -26,6 +26,7 @@
 #include "server/memory_budget.h"
 #include "server/options.h"
 #include "server/otlp_http.h"
+#include "server/tls.h"
 #include "server/web.h"
 #include "store/chdb_store.h"
 #include "store/ingest.h"
@@ -67,6 +68,7 @@ class Server {
   MemoryBudget budget_;
 
   std::unique_ptr<Keys> keys_;
+  std::unique_ptr<Tls> http1_tls_, http2_tls_;  // null: clear text
   std::unique_ptr<store::ChdbStore> store_;
   std::unique_ptr<store::Ingest> ingest_;
   std::unique_ptr<store::Retention> retention_;

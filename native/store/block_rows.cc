@@ -425,6 +425,7 @@ std::vector<DayRows> rows_by_day(const SpanBlock& block) {
     rows->push_back(row);
   }
   std::vector<DayRows> out;
+  out.reserve(days.size());
   for (auto& [day, its_rows] : days) out.push_back({partition_name(day), std::move(its_rows)});
   return out;
 }

@@ -262,7 +262,7 @@ std::string recount(const std::string& table, bool from_spans, const std::string
     if (table != derived.name) continue;
     std::string source = derive_day(table, day);
     if (!from_spans) {
-      source = "SELECT * FROM nuages." + table + " WHERE toYYYYMMDD(received) = " + day;
+      source = fmt::format("SELECT * FROM nuages.{} WHERE toYYYYMMDD(received) = {}", table, day);
     }
     std::string normal = derived.normal;
     normal.replace(normal.find("%s"), 2, "(" + source + ")");

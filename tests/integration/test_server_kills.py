@@ -1,6 +1,6 @@
 """SIGKILL at random moments while clients send and retry: acknowledged = stored, exactly once, and every roll-up equals a recount from spans.
 
-NUAGES_KILLS says how often (5 in check; `make test-kills` takes 100), NUAGES_KILLS_SEED repeats a run.
+KILLS says how often (5 in check; `make test-kills` takes 100), KILLS_SEED repeats a run.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from server_fixture import (  # noqa: F401
     server_binary,
 )
 
-KILLS = int(os.environ.get("NUAGES_KILLS", "5"))
-SEED = int(os.environ.get("NUAGES_KILLS_SEED", "0")) or random.randrange(1, 1 << 32)
+KILLS = int(os.environ.get("KILLS", "5"))
+SEED = int(os.environ.get("KILLS_SEED", "0")) or random.randrange(1, 1 << 32)
 CLIENTS = 3
 MOST_REQUESTS = 250  # between two kills
 SERVICE = "kills"
@@ -84,7 +84,7 @@ class Client(threading.Thread):
 
 
 def test_kills_at_random_moments_lose_and_double_nothing(nuages_server: Server) -> None:  # noqa: F811
-    print(f"NUAGES_KILLS_SEED={SEED}")
+    print(f"KILLS_SEED={SEED}")
     moments = random.Random(SEED)
     up, done, progress = threading.Event(), threading.Event(), threading.Semaphore(0)
     clients = [Client(nuages_server, up, done, progress) for _ in range(CLIENTS)]
