@@ -140,10 +140,6 @@ Ref innermost_cursor(Hooks& hooks, PyObject* wrapper) noexcept {
 }
 
 OpenCall::OpenCall(Hooks& hooks, PyObject* object) : hooks_(&hooks), object_(object) {
-  if (hooks.cursor_types.empty() && hooks.open_calls.empty()) {
-    hooks_ = nullptr;  // no driver is hooked: nobody will ask
-    return;
-  }
   if (object != nullptr) {
     thread_ = PyThread_get_thread_ident();
     hooks.open_calls.push_back({object, thread_});
@@ -241,6 +237,13 @@ PyObject* handle_driver_transaction(HookFunction& hook, const HookCall& call) {
   made.count(result);
   made.finish(saved.value());
   return result;
+}
+
+// What runs inside belongs to nobody's request: a pool that opens connections in a thread of its
+// own.
+PyObject* handle_silent(HookFunction& hook, const HookCall& call) {
+  const OpenCall open(*hook.hooks, nullptr);
+  return call_original(hook, call);
 }
 
 // For shims in Python, whose code awaits or yields between the two: coroutines, COPY, connect(),

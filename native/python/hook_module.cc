@@ -37,6 +37,7 @@ constexpr Kind kKinds[] = {
     {"driver_callproc", handle_driver_callproc},
     {"connection_execute", handle_connection_execute},
     {"connection_executemany", handle_connection_executemany},
+    {"silent", handle_silent},
     {"driver_transaction", handle_driver_transaction},
     {"atomic_enter", handle_atomic_enter},
     {"atomic_exit", handle_atomic_exit},
@@ -87,7 +88,7 @@ PyObject* configure_hooks(PyObject* module, PyObject* arguments) {
     return nullptr;
   }
   hooks->options = Ref::share(options);
-  hooks->route_name = Ref::share(route_name);
+  hooks->route_name = route_name == Py_None ? Ref() : Ref::share(route_name);
   hooks->call_site = Ref::share(call_site);
   hooks->client_errors = Ref::share(client_errors);
   Py_RETURN_NONE;

@@ -3,6 +3,7 @@
 #include "python/hook_sql.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "python/convert.h"
 #include "python/hook_span.h"
@@ -63,7 +64,8 @@ PyObject* run_statement(HookFunction& hook, const HookCall& call, PyObject* sql,
   const Ref inner = innermost_cursor(hooks, cursor.get());
   PyObject* result = nullptr;
   {
-    const OpenCall open(hooks, inner.get());
+    std::optional<OpenCall> open;
+    if (!hooks.cursor_types.empty()) open.emplace(hooks, inner.get());
     made.start();
     if (commented) {
       const Ref name = Ref::take(PyUnicode_InternFromString("sql"));

@@ -128,6 +128,7 @@ PyObject* handle_driver_executemany(HookFunction& hook, const HookCall& call);
 PyObject* handle_driver_callproc(HookFunction& hook, const HookCall& call);
 PyObject* handle_connection_execute(HookFunction& hook, const HookCall& call);
 PyObject* handle_connection_executemany(HookFunction& hook, const HookCall& call);
+PyObject* handle_silent(HookFunction& hook, const HookCall& call);
 PyObject* handle_driver_transaction(HookFunction& hook, const HookCall& call);
 PyObject* handle_atomic_enter(HookFunction& hook, const HookCall& call);
 PyObject* handle_atomic_exit(HookFunction& hook, const HookCall& call);

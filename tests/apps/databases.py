@@ -76,7 +76,17 @@ def measured(script, address):
     report = queries.report()
     from nuages import _native
 
+    statements = [span for span in exporter.get_finished_spans() if "nuages.db.fingerprint" in span.attributes]
     return {
+        "statements": [
+            [
+                span.name,
+                f"00-{span.context.trace_id:032x}-{span.context.span_id:016x}-{span.context.trace_flags:02x}",
+                span.attributes["nuages.db.fingerprint"],
+                span.attributes["db.statement"],
+            ]
+            for span in statements
+        ],
         "trace": lines(exporter.get_finished_spans()),
         "result": result,
         "counted": [report.query_count, report.max_repetitions],

@@ -74,12 +74,49 @@ def check_golden(name, text):
     assert text == path.read_text(), f"{path} differs; NUAGES_UPDATE_GOLDEN=1 rewrites it, review the diff"
 
 
-@pytest.mark.parametrize("script", SERVERS)
-def test_golden_trace(script, request):
-    answer = run("databases.py", script, address_of(script, request))
+def check_answer(name, answer):
     assert answer["failures"] == 0
     told = [*answer["trace"], f"result  {json.dumps(answer['result'])}", f"queries, repetitions  {answer['counted']}"]
-    check_golden(script, "\n".join(told) + "\n")
+    check_golden(name, "\n".join(told) + "\n")
+
+
+def has_no_comment(name, mysql):
+    """What sqlcommenter leaves alone: COPY, statements that have a comment, executemany on MySQL."""
+    return name.startswith("COPY") or (mysql and name.startswith(("INSERT", "UPDATE")))
+
+
+def check_comments(answer, log, mysql, prepared=()):
+    """Each statement reached the server with the `traceparent` of its own span, and its span has the statement without it."""
+    asked = [
+        entry for entry in answer["statements"] if not has_no_comment(entry[0], mysql) and entry[0] not in prepared
+    ]
+    assert len(asked) > 5
+    missing = [name for name, parent, _, _ in asked if f"traceparent='{parent}'" not in log]
+    assert missing == []
+    assert not [text for _, _, _, text in answer["statements"] if "traceparent" in text or "/*" in text]
+
+
+@pytest.mark.parametrize("script", SERVERS)
+def test_golden_trace(script, request):
+    check_answer(script, run("databases.py", script, address_of(script, request)))
+
+
+@pytest.mark.parametrize("script", [script for script in SERVERS if script not in ("sqlite3", "psycopg_pool")])
+def test_with_comments_the_same(script, request):
+    """sqlcommenter changes neither results nor spans nor counts; the servers' own logs have the comments."""
+    address = address_of(script, request)
+    kind = SERVERS[script]
+    log = Path(request.getfixturevalue(kind)["log"])
+    before = log.stat().st_size
+    answer = run("databases.py", script, address, NUAGES_SQL_COMMENTER="1")
+    check_answer(script, answer)
+    text = log.read_text(errors="replace")[before:]
+    mysql = kind == "mariadb"
+    # closed cursors never reach the server; the last scripts of psycopg prepare
+    check_comments(answer, text, mysql, prepared=("SELECT", "SELECT FROM item WHERE id = ?"))
+    module = MODULES.get(script, script)
+    assert f"db_driver='{module}%3A" in text
+    assert "driver_paramstyle='" in text
 
 
 @pytest.mark.parametrize("script", SERVERS)

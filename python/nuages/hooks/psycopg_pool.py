@@ -19,6 +19,8 @@ def install() -> None:
     for owner in (psycopg_pool.ConnectionPool, psycopg_pool.NullConnectionPool):
         if "getconn" in vars(owner):
             _patches.replace(owner, "getconn", "around", (_before, _after))
+        if "_connect" in vars(owner):  # in a thread of the pool, with what sets a connection up
+            _patches.replace(owner, "_connect", "silent")
     for other in (psycopg_pool.AsyncConnectionPool, psycopg_pool.AsyncNullConnectionPool):
         if "getconn" in vars(other):
             _patches.put(other, "getconn", support.awaiting(vars(other)["getconn"], _before, _after))

@@ -122,6 +122,8 @@ def _driver(module: Optional[ModuleType], name: str) -> tuple[tuple[str, str], .
     if known is not None or module is None:
         return known or ()
     version = str(getattr(module, "sqlite_version", "") or getattr(module, "__version__", "")).partition(" ")[0]
+    if not version and hasattr(module, "version_info"):  # mysqlclient
+        version = ".".join(str(part) for part in module.version_info[:3])
     tags = [("db_driver", f"{name}:{version}" if version else name)]
     for tag, attribute in (
         ("dbapi_level", "apilevel"),

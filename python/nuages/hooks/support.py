@@ -500,3 +500,7 @@ def _manager_relation(queryset: Any) -> Optional[tuple[str, str]]:
         ):
             return type(instance).__name__, related.get_accessor_name()
     return None
+
+
+# What the drivers' hooks need; the request hook adds what needs Django.
+_native.configure_hooks(request_options, None, call_site, ())
