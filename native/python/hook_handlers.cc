@@ -5,6 +5,7 @@
 #include "python/convert.h"
 #include "python/hook_request.h"
 #include "python/hook_span.h"
+#include "python/provider.h"
 
 namespace nuages::python {
 
@@ -59,10 +60,34 @@ PyObject* handle_get_response(HookFunction& hook, const HookCall& call) {
   return result;
 }
 
+namespace {
+
+// The time that the resolver took, as a leaf: the first request imports the URLconf there.
+void record_resolution(Hooks& hooks, const Parent& parent, uint64_t start) noexcept {
+  const ErrorGuard guard;
+  TracerObject* tracer = hook_tracer(hooks.module, hooks.n_django.get());
+  if (tracer == nullptr) return;
+  const trace::AttributeView attributes[] = {{"nuages.kind", text_value("urls")}};
+  trace::LeafOptions leaf;
+  leaf.name = "urls.resolve";
+  leaf.kind = wire::SpanKind::kInternal;
+  leaf.scope = tracer->scope;
+  leaf.attributes = attributes;
+  leaf.start_ns = start;
+  leaf.end_ns = parent.span()->span->local_root()->now();
+  record_leaf(parent.span(), leaf);
+}
+
+}  // namespace
+
 // BaseHandler.resolve_request(request): the route names the span.
 PyObject* handle_resolve(HookFunction& hook, const HookCall& call) {
-  PyObject* match = call_original(hook, call);
   Hooks& hooks = *hook.hooks;
+  const Parent parent = current_parent(hooks);
+  const bool ours = parent.kind == ParentKind::kOurs;
+  const uint64_t start = ours ? parent.span()->span->local_root()->now() : 0;
+  PyObject* match = call_original(hook, call);
+  if (ours) record_resolution(hooks, parent, start);
   if (match == nullptr) return match;
   if (RequestObject* request = current_request(hooks)) *request->match = Ref::share(match);
   SpanObject* span = request_span(hooks);

@@ -45,6 +45,7 @@ constexpr Kind kKinds[] = {
     {"get_response", handle_get_response},
     {"resolve", handle_resolve},
     {"exception_response", handle_exception_response},
+    {"part", handle_part},
     {"around", handle_around},
 };
 
@@ -128,6 +129,9 @@ PyMethodDef functions[] = {
      "span_template(name, attributes, methods=None)"},
     {"enter_span", enter_span, METH_O, "enter_span(template): an open span or None."},
     {"leave_span", leave_span, METH_VARARGS, "leave_span(open, exception, share)"},
+    {"enter_part", enter_part, METH_VARARGS, "enter_part(data, self, argument): as enter_span."},
+    {"enter_cache", enter_cache, METH_VARARGS, "enter_cache(template, cache, args, kwargs)"},
+    {"leave_cache", leave_cache, METH_VARARGS, "leave_cache(open, result, exception)"},
     {"begin_redis", begin_redis, METH_VARARGS,
      "begin_redis(client, words or None for a pipeline): an open call or None."},
     {"end_redis", end_redis, METH_VARARGS, "end_redis(open, exception)"},
@@ -204,6 +208,9 @@ constexpr Name kNames[] = {
     {&Hooks::n_dict_query, "_nuages_query"},
     {&Hooks::n_prepare, "prepare"},
     {&Hooks::n_run_on_commit, "run_on_commit"},
+    {&Hooks::n_module, "__module__"},
+    {&Hooks::n_qualname, "__qualname__"},
+    {&Hooks::n_user, "user"},
 };
 
 }  // namespace

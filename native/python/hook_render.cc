@@ -1,9 +1,13 @@
 // Templates and DRF serializers: things whose methods call each other through super() or for their
 // parts, where one span must stand for the lot.
+#include <algorithm>
+#include <array>
 #include <cstring>
+#include <utility>
 
 #include "python/convert.h"
 #include "python/hook_span.h"
+#include "python/provider.h"
 
 namespace nuages::python {
 namespace {
@@ -13,26 +17,97 @@ using trace::text_value;
 thread_local Innermost rendering;
 thread_local Innermost serializing;
 
-PyObject* render(HookFunction& hook, const HookCall& call, PyObject* self) {
+// What a template is called and which engine renders it; views into this object.
+struct Shown {
+  Ref name_object;
+  Utf8 name, engine;
+  std::string_view text, engine_text;
+
+  Shown(Hooks& hooks, PyObject* self, PyObject* data)
+      : name_object(attribute_of(self, hooks.n_name.get())),
+        name(is_text(name_object.get()) ? name_object.get() : Py_None),
+        engine(is_text(data) ? data : Py_None),
+        text(is_text(name_object.get()) ? name.view() : "<template>"),
+        engine_text(is_text(data) ? engine.view() : "django") {}
+  static bool is_text(PyObject* object) { return object != nullptr && PyUnicode_Check(object); }
+  std::array<trace::AttributeView, 3> attributes() const {
+    return {{{"nuages.kind", text_value("template")},
+             {"django.template.name", text_value(text)},
+             {"django.template.engine", text_value(engine_text)}}};
+  }
+};
+
+// The leaves that stand for what was folded below the span.
+void record_folded(Hooks& hooks, SpanObject* span, std::string_view engine) noexcept {
+  const auto found = hooks.renders.find(span);
+  if (found == hooks.renders.end()) return;
+  const RepeatedRenders renders = std::move(found->second);
+  hooks.renders.erase(found);
+  if (span->span == nullptr || !span->span->is_recording()) return;
+  const ErrorGuard guard;
+  TracerObject* tracer = hook_tracer(hooks.module, hooks.n_django.get());
+  if (tracer == nullptr) return;
+  for (const RepeatedRenders::Template& each : renders.templates) {
+    if (each.folded == 0) continue;
+    const trace::AttributeView attributes[] = {
+        {"nuages.kind", text_value("template")},
+        {"django.template.name", text_value(each.name)},
+        {"django.template.engine", text_value(engine)},
+        {"nuages.folded.count", trace::int_value(each.folded)},
+        {"nuages.folded.duration", trace::double_value(static_cast<double>(each.total_ns) / 1e9)},
+    };
+    trace::LeafOptions leaf;
+    leaf.name = each.name;
+    leaf.kind = wire::SpanKind::kInternal;
+    leaf.scope = tracer->scope;
+    leaf.attributes = attributes;
+    leaf.start_ns = each.first_ns;
+    leaf.end_ns = each.last_ns;
+    record_leaf(span, leaf);
+  }
+}
+
+// A render without a span of its own: its time goes to the templates folded below the parent.
+PyObject* render_folded(HookFunction& hook, const HookCall& call, PyObject* self,
+                        const Parent& parent, std::string_view name) {
   Hooks& hooks = *hook.hooks;
-  const Ref name_object = attribute_of(self, hooks.n_name.get());
-  const bool named = name_object && PyUnicode_Check(name_object.get());
-  const Utf8 name(named ? name_object.get() : Py_None);
-  const std::string_view shown = named ? name.view() : "<template>";
-  const bool engine_given = hook.data != nullptr && PyUnicode_Check(hook.data);
-  const Utf8 engine(engine_given ? hook.data : Py_None);
-  const trace::AttributeView attributes[] = {
-      {"nuages.kind", text_value("template")},
-      {"django.template.name", text_value(shown)},
-      {"django.template.engine", text_value(engine_given ? engine.view() : "django")},
-  };
+  const Ref kept = parent.object;
+  const trace::Span& span = *parent.span()->span;
+  const uint64_t start = span.local_root()->now();
+  const void* outer = std::exchange(hooks.renders[kept.get()].folding, self);
+  PyObject* result = call_original(hook, call);
+  const auto found = hooks.renders.find(kept.get());
+  if (found == hooks.renders.end()) return result;  // the page ended inside: a greenlet of its own
+  found->second.folding = outer;
+  RepeatedRenders::Template& repeated = found->second.of(name);
+  const uint64_t end = std::max(start, span.local_root()->now());
+  if (repeated.folded++ == 0) repeated.first_ns = start;
+  repeated.last_ns = end;
+  // What a folded template includes is part of its time.
+  repeated.total_ns += end - start;
+  return result;
+}
+
+PyObject* render(HookFunction& hook, const HookCall& call, PyObject* self, const Parent& parent) {
+  Hooks& hooks = *hook.hooks;
+  const Shown shown(hooks, self, hook.data);
+  if (const auto page = hooks.renders.find(parent.object.get()); page != hooks.renders.end()) {
+    if (page->second.folding == self) return call_original(hook, call);  // _render() of render()
+    RepeatedRenders::Template& repeated = page->second.of(shown.text);
+    if (++repeated.count > RepeatedRenders::kShown || page->second.folding != nullptr) {
+      return render_folded(hook, call, self, parent, shown.text);
+    }
+  }
+  const auto attributes = shown.attributes();
   CallSpan span(hooks);
   SpanSpec spec;
-  spec.name = shown;
+  spec.name = shown.text;
   spec.attributes = attributes;
   if (!span.start(hooks.n_django.get(), spec)) return call_original(hook, call);
   const InnermostScope scope(rendering, span.span(), self);
+  hooks.renders.try_emplace(span.span());
   PyObject* result = call_original(hook, call);
+  record_folded(hooks, span.span(), shown.engine_text);
   span.finish(result);
   return result;
 }
@@ -75,10 +150,9 @@ PyObject* handle_serializer(HookFunction& hook, const HookCall& call) {
 
 PyObject* handle_template_render(HookFunction& hook, const HookCall& call) {
   PyObject* self = call.positional(0);
-  if (self == nullptr || current_parent(*hook.hooks).kind != ParentKind::kOurs) {
-    return call_original(hook, call);
-  }
-  return render(hook, call, self);
+  const Parent parent = current_parent(*hook.hooks);
+  if (self == nullptr || parent.kind != ParentKind::kOurs) return call_original(hook, call);
+  return render(hook, call, self, parent);
 }
 
 // Template._render is called by render(), which has its span already, and for the parents of
@@ -90,7 +164,7 @@ PyObject* handle_template_body(HookFunction& hook, const HookCall& call) {
       (rendering.span == parent.object.get() && rendering.object == self)) {
     return call_original(hook, call);
   }
-  return render(hook, call, self);
+  return render(hook, call, self, parent);
 }
 
 }  // namespace nuages::python

@@ -1,5 +1,7 @@
 #include "python/hook_span.h"
 
+#include <algorithm>
+
 #include "python/convert.h"
 
 namespace nuages::python {
@@ -14,18 +16,27 @@ void destroy_template(PyObject* capsule) {
   delete static_cast<SpanTemplate*>(PyCapsule_GetPointer(capsule, kCapsuleName));
 }
 
-PyObject* call_templated(HookFunction& hook, const HookCall& call, const SpanTemplate& shape) {
+PyObject* call_templated(HookFunction& hook, const HookCall& call, const SpanTemplate& shape,
+                         const Parent& parent) {
   CallSpan span(*hook.hooks);
   SpanSpec spec;
   spec.name = shape.name;
   spec.attributes = shape.attributes;
   if (!span.start(hook.hooks->n_django.get(), spec)) return call_original(hook, call);
+  span.set_layer(shape.layer, parent);
   PyObject* result = call_original(hook, call);
   span.finish(result, true);
   return result;
 }
 
 }  // namespace
+
+std::string_view SpanTemplate::kind() const noexcept {
+  for (const trace::AttributeView& attribute : attributes) {
+    if (attribute.key == "nuages.kind") return attribute.value.text;
+  }
+  return {};
+}
 
 const SpanTemplate& SpanTemplate::for_method(std::string_view method) const noexcept {
   for (const auto& [key, capsule] : methods) {
@@ -60,6 +71,9 @@ PyObject* make_span_template(PyObject* /*module*/, PyObject* arguments) {
           {key_text, text_value(shape->texts.emplace_back(Utf8(value).view()))});
     }
   }
+  shape->layer = shape->kind() == "middleware" ? Layer::kMiddleware
+                 : shape->kind() == "view"     ? Layer::kView
+                                               : Layer::kNone;
   if (PyDict_Check(methods)) {
     position = 0;
     while (PyDict_Next(methods, &position, &key, &value)) {
@@ -94,10 +108,26 @@ void CallSpan::finish(PyObject* result, bool share_attributes) noexcept {
     SavedException saved;
     if (result == nullptr) record_escaped(hooks_, span(), saved.value());
     if (share_attributes) share_user_attributes(hooks_, span());
-    end_span(span());
+    end_span(span(), layer_ == Layer::kNone ? 0 : end_layer());
+    outer_.reset();
   }
   const ErrorGuard guard;  // dropping the span object may run a finaliser
   span_.reset();
+}
+
+// The end of the span, after its time has been told to the layer around it.
+uint64_t CallSpan::end_layer() noexcept {
+  if (span()->span == nullptr) return 0;
+  const uint64_t start = span()->span->start_ns();
+  const uint64_t end = std::max(start, span()->span->local_root()->now());
+  if (SpanObject* outer = as_span(hooks_.module, outer_.get())) outer->inner_ns += end - start;
+  if (layer_ == Layer::kMiddleware && span()->inner_ns != 0) {
+    const uint64_t inner = std::min(span()->inner_ns, end - start);
+    span()->span->set_attribute(
+        "django.middleware.self_time",
+        trace::double_value(static_cast<double>(end - start - inner) / 1e9));
+  }
+  return end;
 }
 
 void record_escaped(Hooks& hooks, SpanObject* span, PyObject* exception) noexcept {
@@ -107,6 +137,12 @@ void record_escaped(Hooks& hooks, SpanObject* span, PyObject* exception) noexcep
     const int matches = call_python(PyObject_IsInstance, exception, hooks.client_errors.get());
     if (matches < 0) PyErr_Clear();
     client = matches > 0;
+  }
+  if (!client) {  // Django REST framework's say it themselves
+    const Ref status = attribute_of(exception, hooks.n_status_code.get());
+    const long code = status && PyLong_Check(status.get()) ? PyLong_AsLong(status.get()) : 0;
+    if (code == -1) PyErr_Clear();
+    client = code >= 400 && code < 500;
   }
   record_exception(span, exception, true, !client);
 }
@@ -126,17 +162,15 @@ void share_user_attributes(Hooks& hooks, SpanObject* span) noexcept {
 
 PyObject* handle_span(HookFunction& hook, const HookCall& call) {
   const SpanTemplate* shape = span_template(hook.data);
-  if (shape == nullptr || current_parent(*hook.hooks).kind != ParentKind::kOurs) {
-    return call_original(hook, call);
-  }
-  return call_templated(hook, call, *shape);
+  const Parent parent = current_parent(*hook.hooks);
+  if (shape == nullptr || parent.kind != ParentKind::kOurs) return call_original(hook, call);
+  return call_templated(hook, call, *shape, parent);
 }
 
 PyObject* handle_view(HookFunction& hook, const HookCall& call) {
   const SpanTemplate* shape = span_template(hook.data);
-  if (shape == nullptr || current_parent(*hook.hooks).kind != ParentKind::kOurs) {
-    return call_original(hook, call);
-  }
+  const Parent parent = current_parent(*hook.hooks);
+  if (shape == nullptr || parent.kind != ParentKind::kOurs) return call_original(hook, call);
   PyObject* request = call.positional(0);
   if (request != nullptr && !shape->methods.empty()) {
     const Ref method = attribute_of(request, hook.hooks->n_method.get());
@@ -144,7 +178,7 @@ PyObject* handle_view(HookFunction& hook, const HookCall& call) {
       shape = &shape->for_method(Utf8(method.get()).view());
     }
   }
-  return call_templated(hook, call, *shape);
+  return call_templated(hook, call, *shape, parent);
 }
 
 // make_view_atomic(handler, view): the view that Django is about to call comes back hooked.
@@ -234,6 +268,22 @@ void destroy_open(PyObject* capsule) {
 
 }  // namespace
 
+PyObject* open_span(Hooks& hooks, const SpanTemplate& shape,
+                    std::span<const trace::AttributeView> attributes, const Parent& parent) {
+  auto span = std::make_unique<CallSpan>(hooks);
+  SpanSpec spec;
+  spec.name = shape.name;
+  spec.attributes = attributes;
+  if (!span->start(hooks.n_django.get(), spec)) Py_RETURN_NONE;
+  span->set_layer(shape.layer, parent);
+  return hand_over(std::move(span), kOpenName, destroy_open);
+}
+
+CallSpan* opened_span(PyObject* capsule) noexcept {
+  if (!PyCapsule_IsValid(capsule, kOpenName)) return nullptr;
+  return static_cast<CallSpan*>(PyCapsule_GetPointer(capsule, kOpenName));
+}
+
 // enter_span(template) -> opaque or None: for the coroutine shims, whose Python code awaits
 // between.
 PyObject* enter_span(PyObject* module, PyObject* capsule) {
@@ -241,13 +291,9 @@ PyObject* enter_span(PyObject* module, PyObject* capsule) {
   if (state == nullptr || !state->hooks) return nullptr;
   auto& hooks = static_cast<Hooks&>(*state->hooks);
   const SpanTemplate* shape = span_template(capsule);
-  if (shape == nullptr || current_parent(hooks).kind != ParentKind::kOurs) Py_RETURN_NONE;
-  auto span = std::make_unique<CallSpan>(hooks);
-  SpanSpec spec;
-  spec.name = shape->name;
-  spec.attributes = shape->attributes;
-  if (!span->start(hooks.n_django.get(), spec)) Py_RETURN_NONE;
-  return hand_over(std::move(span), kOpenName, destroy_open);
+  const Parent parent = current_parent(hooks);
+  if (shape == nullptr || parent.kind != ParentKind::kOurs) Py_RETURN_NONE;
+  return open_span(hooks, *shape, shape->attributes, parent);
 }
 
 // leave_span(opaque, exception or None, share)
@@ -255,8 +301,7 @@ PyObject* leave_span(PyObject* /*module*/, PyObject* arguments) {
   PyObject *opened = nullptr, *exception = nullptr;
   int share = 0;
   if (!PyArg_ParseTuple(arguments, "OOp", &opened, &exception, &share)) return nullptr;
-  if (PyCapsule_IsValid(opened, kOpenName)) {
-    auto* span = static_cast<CallSpan*>(PyCapsule_GetPointer(opened, kOpenName));
+  if (CallSpan* span = opened_span(opened)) {
     if (exception != Py_None) span->note(exception);
     span->finish(Py_None, share != 0);
   }

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <deque>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -18,13 +19,19 @@ namespace nuages::python {
 
 // Name and attributes, converted once. Made by `_native.span_template(name, attributes, methods)`;
 // `methods` maps an HTTP method to the template of the view's span for it.
+//
+// Middleware and views are layers of an onion: what a middleware takes for itself is its time
+// without that of the next layer, and becomes `django.middleware.self_time` (seconds).
+enum class Layer : uint8_t { kNone, kMiddleware, kView };
 struct SpanTemplate {
   std::string name;
+  Layer layer = Layer::kNone;  // by the attribute nuages.kind
   std::vector<std::pair<std::string, Ref>> methods;
   std::deque<std::string> texts;  // what the views below point into
   std::vector<trace::AttributeView> attributes;
 
   const SpanTemplate& for_method(std::string_view method) const noexcept;
+  std::string_view kind() const noexcept;  // the attribute nuages.kind
 };
 
 // The template in a capsule; null (and no Python error) for anything else.
@@ -42,6 +49,11 @@ class CallSpan {
   // Ends it after the original came back; with a null result the pending exception is recorded and
   // stays pending. Attributes that the application set go to the request's span as well if asked.
   void finish(PyObject* result, bool share_attributes = false) noexcept;
+  // A started span is this layer inside that of the parent.
+  void set_layer(Layer layer, const Parent& parent) noexcept {
+    layer_ = layer;
+    if (layer != Layer::kNone) outer_ = parent.object;
+  }
   // Records an exception that is not pending.
   void note(PyObject* exception) noexcept;
 
@@ -51,6 +63,10 @@ class CallSpan {
   Hooks& hooks_;
   Ref span_;
   Activation activation_;
+  Ref outer_;  // the parent of a layer
+  Layer layer_ = Layer::kNone;
+
+  uint64_t end_layer() noexcept;
 };
 
 // The innermost span of one kind on this thread and the object at work in it, to tell an inner call
@@ -75,6 +91,12 @@ class InnermostScope {
   Innermost& place_;
   Innermost saved_;
 };
+
+// A span that a coroutine shim opens and leave_span() ends, as a capsule; None where it cannot be
+// started. Null with a Python error.
+PyObject* open_span(Hooks& hooks, const SpanTemplate& shape,
+                    std::span<const trace::AttributeView> attributes, const Parent& parent);
+CallSpan* opened_span(PyObject* capsule) noexcept;  // of such a capsule; null for anything else
 
 // Records an exception that left the span's call: ERROR, except for the classes that Django answers
 // with a 4xx.

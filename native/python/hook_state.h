@@ -8,11 +8,13 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <unordered_set>
 #include <utility>
 #include <vector>
 
 #include "python/database_info.h"
+#include "python/hook_renders.h"
 #include "python/module_state.h"
 #include "python/span_object.h"
 #include "sql/statement_cache.h"
@@ -43,7 +45,7 @@ struct Hooks : HookState {
       n_connection, n_request_hook, n_response_hook, n_excluded, n_cache_alias, n_redis,
       n_connection_pool, n_connection_kwargs, n_command_stack, n_args, n_parameters, n_extract,
       n_propagate, n_propagator, n_usual_propagator, n_semconv_http, n_wrapped, n_database_module,
-      n_commenter, n_dict_query, n_prepare, n_run_on_commit;
+      n_commenter, n_dict_query, n_prepare, n_run_on_commit, n_module, n_qualname, n_user;
 
   Ref counters_var;            // ContextVar: tuple of the QueryCounters that are open
   uint32_t open_counters = 0;  // in any Context
@@ -60,6 +62,10 @@ struct Hooks : HookState {
   enum class CursorShape : uint8_t { kDriver, kWrapped, kCursor, kOpaque };
   std::vector<std::pair<Ref, CursorShape>> cursor_shapes;  // by exact class
   DriverConnections connections;
+  // Open spans of asynchronous cache operations and the cache each works on.
+  std::unordered_map<const void*, const void*> caching_later;
+  // What renders of one template right below another's span; the outer span's address is the key.
+  std::unordered_map<const void*, RepeatedRenders> renders;
 
   sql::StatementCache statements;
   uint64_t failures = 0;
@@ -136,6 +142,7 @@ PyObject* handle_wsgi(HookFunction& hook, const HookCall& call);
 PyObject* handle_get_response(HookFunction& hook, const HookCall& call);
 PyObject* handle_resolve(HookFunction& hook, const HookCall& call);
 PyObject* handle_exception_response(HookFunction& hook, const HookCall& call);
+PyObject* handle_part(HookFunction& hook, const HookCall& call);
 PyObject* handle_around(HookFunction& hook, const HookCall& call);
 
 // Module functions and types of the single files, added by register_hooks().
@@ -145,6 +152,9 @@ bool add_stream_type(PyObject* module, Hooks& hooks) noexcept;
 PyObject* make_span_template(PyObject* module, PyObject* arguments);
 PyObject* enter_span(PyObject* module, PyObject* capsule);
 PyObject* leave_span(PyObject* module, PyObject* arguments);
+PyObject* enter_part(PyObject* module, PyObject* arguments);
+PyObject* enter_cache(PyObject* module, PyObject* arguments);
+PyObject* leave_cache(PyObject* module, PyObject* arguments);
 PyObject* begin_redis(PyObject* module, PyObject* arguments);
 PyObject* end_redis(PyObject* module, PyObject* arguments);
 PyObject* begin_sql(PyObject* module, PyObject* arguments);

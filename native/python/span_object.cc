@@ -426,6 +426,7 @@ SpanObject* new_span_object(ModuleState& state, TracerObject* tracer, bool recor
   span->max_text = tracer && tracer->provider ? tracer->provider->data->max_span_length
                                               : trace::SpanLimits::kUnlimited;
   span->record_exception = span->set_status_on_exception = span->parent_known = false;
+  span->inner_ns = 0;
   return span;
 }
 

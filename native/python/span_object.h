@@ -27,6 +27,7 @@ struct SpanObject {
   PyObject* dict;            // __dict__, made on demand
   PyObject* weak_references;
   Recycler* recycler;
+  uint64_t inner_ns;  // of the layers right inside this one (hook_span.h)
   uint32_t max_text;  // code points of a text attribute
   bool record_exception;
   bool set_status_on_exception;

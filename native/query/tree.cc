@@ -16,6 +16,8 @@ constexpr size_t kMaxLabel = 300;
 constexpr size_t kMaxIndent = 200;  // levels; deeper lines keep this indent, or output is quadratic
 constexpr uint64_t kMillisecond = 1'000'000;
 
+constexpr std::string_view kUrls = "urls";  // the resolver of URLs at work
+
 enum class Role : uint8_t { kShown, kFolded, kHelper, kTask };
 
 // One line to be. Children come in three groups, printed in this order.
@@ -38,9 +40,10 @@ bool controls_transaction(std::string_view label) {
 // The kind under which a span folds in the guide's layout; empty for spans that show.
 std::string fold_kind(const SpanRecord& span) {
   if (span.status == kStatusError) return {};
-  constexpr std::array<std::string_view, 10> kKinds{
+  constexpr std::array<std::string_view, 15> kKinds{
       "middleware", "template", "transaction", "serializer", "drf",
-      "cache",      "auth",     "mail",        "signal",     "connection"};
+      "cache",      "auth",     "connection",  "mail",       "signal",
+      "session",    "storage",  "request",     "form",       kUrls};
   if (std::find(kKinds.begin(), kKinds.end(), span.nuages_kind) != kKinds.end()) {
     return span.nuages_kind;
   }
@@ -158,7 +161,10 @@ class TreeBuilder {
       const SpanRecord& record = trace_.spans[work.span];
       const Role role = role_of(record, layout_);
       if (role == Role::kFolded) {
-        ++lines_[work.line].folded[fold_kind(record)];
+        // Every request has one; the guide's tree does not tell.
+        if (std::string kind = fold_kind(record); kind != kUrls) {
+          ++lines_[work.line].folded[std::move(kind)];
+        }
         push_children(work.span, work.line, work.top);
         continue;
       }

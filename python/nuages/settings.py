@@ -174,6 +174,13 @@ _ALL = (
     ),
     Setting("capture_parameters", ("NUAGES_CAPTURE_PARAMETERS",), False, parse_bool, "Record bound SQL parameters."),
     Setting(
+        "capture_user",
+        ("NUAGES_CAPTURE_USER",),
+        False,
+        parse_bool,
+        "Record user.id and user.username of users that the application has loaded.",
+    ),
+    Setting(
         "masking",
         ("NUAGES_MASKING",),
         "on",
@@ -464,6 +471,15 @@ def report() -> None:
             _say(problem)
 
 
+_on_load: list[Callable[[], None]] = []
+
+
+def when_django_settings_load(callback: Callable[[], None]) -> None:
+    """Called each time that Django's settings become available, after they have been read here."""
+    if callback not in _on_load:
+        _on_load.append(callback)
+
+
 def django_settings_loaded() -> None:
     """Called when Django's settings become available: OTEL_* settings fill absent environment variables, then values are read again."""
     settings = django_settings()
@@ -484,6 +500,8 @@ def django_settings_loaded() -> None:
     for listener in _listeners:
         _tell(listener)
     report()
+    for callback in list(_on_load):
+        callback()
 
 
 def reset() -> None:

@@ -125,6 +125,7 @@ class Answer:
 
 
 MIDDLEWARE = (
+    "urls.resolve",
     "SecurityMiddleware",
     "SessionMiddleware",
     "CommonMiddleware",

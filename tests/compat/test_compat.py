@@ -13,6 +13,7 @@ import time
 import django
 import pytest
 from conftest import HERE, fill
+from opentelemetry import trace
 
 MIDDLEWARE = ("  CommonMiddleware.process_request", "  Counting.process_request", "  plain")
 
@@ -20,7 +21,8 @@ MIDDLEWARE = ("  CommonMiddleware.process_request", "  Counting.process_request"
 def below_plain(spans):
     """The tree without the root and the middleware around the view."""
     lines = spans.tree()
-    return [line.strip() for line in lines if line.startswith("    ")]
+    assert lines.count("    urls.resolve") == 1
+    return [line.strip() for line in lines if line.startswith("    ") and line != "    urls.resolve"]
 
 
 class TestRequest:
@@ -29,6 +31,7 @@ class TestRequest:
         lines = spans.tree()
         assert lines[:4] == ["GET /shelves/{name}/", *MIDDLEWARE]
         assert lines[4:-2] == [
+            "    urls.resolve",
             "    store.urls.shelf",
             "      SELECT FROM store_book",
             *["      SELECT FROM store_author WHERE id = ?"] * 6,
@@ -156,6 +159,39 @@ class TestOrm:
         assert update.attributes["db.system"] == "postgresql"
         assert update.attributes["nuages.db.affected_rows"] == 6
         assert any(line.strip() == "SELECT FROM store_author" for line in spans.tree())
+
+
+class TestAround:
+    """Sessions, files and forms."""
+
+    def test_session(self, spans):
+        from django.contrib.sessions.backends.signed_cookies import SessionStore
+
+        with trace.get_tracer("test").start_as_current_span("outer"):
+            session = SessionStore()
+            session["a"] = 1
+            session.save()
+            assert SessionStore(session.session_key)["a"] == 1
+        assert spans.tree() == ["outer", "  session.save", "  session.load"]
+
+    def test_storage(self, spans, tmp_path):
+        from django.core.files.base import ContentFile
+        from django.core.files.storage import FileSystemStorage
+
+        with trace.get_tracer("test").start_as_current_span("outer"):
+            storage = FileSystemStorage(str(tmp_path))
+            storage.delete(storage.save("a.txt", ContentFile(b"x")))
+        assert spans.tree() == ["outer", "  storage.save", "  storage.delete"]
+
+    def test_form(self, spans):
+        from django import forms
+
+        class Search(forms.Form):
+            text = forms.CharField()
+
+        with trace.get_tracer("test").start_as_current_span("outer"):
+            assert Search({"text": "x"}).is_valid()
+        assert spans.tree() == ["outer", "  form.full_clean"]
 
 
 class TestRest:

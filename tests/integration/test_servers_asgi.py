@@ -18,6 +18,7 @@ VIEW = """\
 {server}
   ShelfMiddleware.process_request
   AsyncOnlyMiddleware
+    urls.resolve
     ShelfMiddleware.process_view
     bookshop.live.{view}{below}
   ShelfMiddleware.process_response{after}"""

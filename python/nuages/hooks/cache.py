@@ -1,12 +1,14 @@
 """Django's cache: `cache.get`, `cache.set_many`, ... one span per operation the application asks for, on any backend, with hit or miss.
 
 Backends are ordinary classes, also those of other packages, so the hook waits for Django to make one and then hooks the operations that its
-classes define themselves. The asynchronous forms call the others in a thread, inside the same context, and are seen through them. `cached_page`
-and `{% cache %}` come out as the operations they do.
+classes define themselves. An asynchronous form is the span of what the application asked for, including its wait for a thread; the synchronous
+operations that it calls there are part of it. `cached_page` and `{% cache %}` come out as the operations they do.
 """
 
 from __future__ import annotations
 
+import functools
+import inspect
 from typing import Any, Optional
 
 from nuages import _native
@@ -79,3 +81,24 @@ def adopt(alias: str, backend: Any) -> None:
             if callable(vars(owner).get(name)):
                 shape = _native.span_template(f"cache.{name}", {"nuages.kind": "cache", "cache.operation": name})
                 _patches.replace(owner, name, "cache", shape)
+            awaited = vars(owner).get(f"a{name}")
+            if inspect.iscoroutinefunction(awaited):
+                shape = _native.span_template(f"cache.{name}", {"nuages.kind": "cache", "cache.operation": name})
+                _patches.put(owner, f"a{name}", _awaiting(awaited, shape))
+
+
+def _awaiting(original: Any, shape: Any) -> Any:
+    @functools.wraps(original)
+    async def traced(self: Any, *args: Any, **kwargs: Any) -> Any:
+        opened = _native.enter_cache(shape, self, args, kwargs) if support.enabled(traced) else None
+        if opened is None:
+            return await original(self, *args, **kwargs)
+        try:
+            result = await original(self, *args, **kwargs)
+        except BaseException as error:
+            _native.leave_cache(opened, None, error)
+            raise
+        _native.leave_cache(opened, result, None)
+        return result
+
+    return support.shim(traced)

@@ -25,6 +25,11 @@ def install() -> None:
         awaited = vars(owner).get("ahas_perm")  # since Django 5.2
         if awaited is not None:
             _patches.put(owner, "ahas_perm", support.awaiting(awaited, _before, _after))
+    shape = support.part("auth.check_password", "auth", fold=False)  # hashing: most of a login's time
+    _patches.replace(models.AbstractBaseUser, "check_password", "part", shape)
+    awaited = vars(models.AbstractBaseUser).get("acheck_password")  # since Django 5.0
+    if awaited is not None:
+        _patches.put(models.AbstractBaseUser, "acheck_password", support.awaiting_part(awaited, shape))
 
 
 def uninstall() -> None:

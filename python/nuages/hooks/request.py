@@ -28,7 +28,7 @@ def install() -> None:
     from django.core import exceptions
     from django.core.handlers import asgi, base, exception, wsgi
     from django.http import Http404
-    from django.http.multipartparser import MultiPartParserError
+    from django.http.multipartparser import MultiPartParser, MultiPartParserError
 
     expected = (  # noted on spans that they leave, but no ERROR: answered with a 4xx, or nobody waits any more
         asyncio.CancelledError,
@@ -42,6 +42,9 @@ def install() -> None:
     _patches.replace(wsgi.WSGIHandler, "__call__", "wsgi")
     _patches.replace(base.BaseHandler, "get_response", "get_response")
     _patches.replace(base.BaseHandler, "resolve_request", "resolve")
+    _patches.replace(
+        MultiPartParser, "parse", "span", _native.span_template("multipart.parse", {"nuages.kind": "request"})
+    )
     _patches.replace(exception, "response_for_exception", "exception_response")
     _patches.put(base.BaseHandler, "get_response_async", _traced_async(vars(base.BaseHandler)["get_response_async"]))
     _patches.put(asgi.ASGIHandler, "__call__", _traced_application(vars(asgi.ASGIHandler)["__call__"], ("http",)))

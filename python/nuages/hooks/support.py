@@ -33,6 +33,8 @@ request_options: dict[str, Any] = {
     "excluded": None,
     "parameters": None,
     "commenter": None,
+    "user": None,
+    "semconv_http": 0,
 }
 
 _said: set[str] = set()
@@ -232,6 +234,79 @@ def span(shape: Any, share: bool = False) -> Iterator[None]:
     _native.leave_span(opened, None, share)
 
 
+# ---- operations built from each other ----
+
+
+def part(
+    name: str,
+    kind: str,
+    class_key: Optional[str] = None,
+    by_module: bool = False,
+    argument_key: Optional[str] = None,
+    required: Optional[str] = None,
+    fold: bool = True,
+) -> tuple[Any, ...]:
+    """Data of the native kind "part": a span around a method, and none inside one of the same kind (`fold`) or where the attribute `required`
+    of the object is empty. `class_key` names the object's class (or its module's last part), `argument_key` the first argument."""
+    shape = _native.span_template(name, {"nuages.kind": kind})
+    return shape, class_key, by_module, argument_key, required, fold
+
+
+def awaiting_part(original: Callable[..., Any], data: tuple[Any, ...]) -> Callable[..., Any]:
+    """For a coroutine method what the native kind "part" is for a method."""
+
+    @functools.wraps(original)
+    async def traced(self: Any, *args: Any, **kwargs: Any) -> Any:
+        opened = _native.enter_part(data, self, args[0] if args else None) if enabled(traced) else None
+        if opened is None:
+            return await original(self, *args, **kwargs)
+        try:
+            result = await original(self, *args, **kwargs)
+        except BaseException as error:
+            _native.leave_span(opened, error, False)
+            raise
+        _native.leave_span(opened, None, False)
+        return result
+
+    return shim(traced)
+
+
+class Family:
+    """A base class and all classes below it, those of the future included, whose own methods get hooks."""
+
+    def __init__(self, patches: Patches, hook_method: Callable[[type, str], None], methods: tuple[str, ...]) -> None:
+        self._patches = patches
+        self._hook_method = hook_method
+        self._methods = methods
+
+    def watch(self, base: type) -> None:
+        original = vars(base).get("__init_subclass__")
+
+        def __init_subclass__(cls: Any, /, **kwargs: Any) -> None:
+            if original is None:
+                super(base, cls).__init_subclass__(**kwargs)  # type: ignore[arg-type]
+            else:
+                original.__get__(None, cls)(**kwargs)
+            if self._patches:
+                try:
+                    self.adopt(cls)
+                except Exception:
+                    failed(f"hooking {cls.__qualname__}")
+
+        self._patches.put(base, "__init_subclass__", classmethod(__init_subclass__))
+        pending = [base]
+        while pending:
+            owner = pending.pop()
+            self.adopt(owner)
+            pending.extend(owner.__subclasses__())
+
+    def adopt(self, owner: type) -> None:
+        for name in self._methods:
+            found = vars(owner).get(name)
+            if callable(found) and not isinstance(found, _native.HookFunction) and not hasattr(found, "nuages_enabled"):
+                self._hook_method(owner, name)
+
+
 # ---- excluded URLs ----
 
 
@@ -321,8 +396,9 @@ def _note_propagator() -> None:
 
 def refresh() -> None:
     """Reads settings again that may have come later than the hooks."""
-    capture = settings.get("capture_parameters") and settings.get("masking") not in ("gdpr", "hipaa")
-    request_options["parameters"] = shown_parameters if capture else None
+    allowed = settings.get("masking") not in ("gdpr", "hipaa")
+    request_options["parameters"] = shown_parameters if allowed and settings.get("capture_parameters") else None
+    request_options["user"] = note_user if allowed and settings.get("capture_user") else None
     request_options["commenter"] = sql_comment.refresh()
     _note_propagator()
     names = {word.strip().lower() for word in os.environ.get("OTEL_SEMCONV_STABILITY_OPT_IN", "").split(",")}
@@ -335,6 +411,25 @@ def refresh() -> None:
         request_options["excluded"] = None
     elif current is None or current.entries != entries:
         request_options["excluded"] = UrlFilter(entries)
+
+
+# ---- who is asking ----
+
+
+def note_user(span: Any, request: Any) -> None:
+    """`user.id` and `user.username` of a user that the application has loaded. Asks nobody: a lazy user stays lazy, deferred fields stay so."""
+    user = vars(request).get("user")
+    lazy = getattr(sys.modules.get("django.utils.functional"), "LazyObject", None)
+    if lazy is not None and issubclass(type(user), lazy):
+        user = object.__getattribute__(user, "__dict__").get("_wrapped")
+    meta = getattr(type(user), "_meta", None)  # anonymous users and lazy ones that nobody asked for have none
+    if meta is None:
+        return
+    known, set_already = vars(user), span.attributes or {}
+    for key, field in (("user.id", meta.pk.attname), ("user.username", getattr(type(user), "USERNAME_FIELD", ""))):
+        value = known.get(field)
+        if value is not None and key not in set_already:
+            span.set_attribute(key, str(value))
 
 
 # ---- the place of a repeated query ----

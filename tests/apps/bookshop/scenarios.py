@@ -8,6 +8,8 @@ import os
 import pickle
 import sys
 
+from scenarios_web import *  # noqa: F403
+
 
 def _targets():
     import sqlite3

@@ -27,4 +27,8 @@ urlpatterns = [
     path("loops/", loops.view),
     path("health/", views.health),
     path("healthy/", views.health),
+    path("upload/", views.upload),
+    path("who/", views.who),
+    path("later/", views.later),
+    path("misbehaving/", include("catalog.misbehaving")),
 ]

@@ -2,6 +2,7 @@
 
 import json
 
+from django.contrib.auth.models import User
 from django.db import connection, transaction
 from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, render
@@ -139,3 +140,26 @@ def flaky(request):
 def health(request):
     list(Book.objects.all()[:1])
     return render(request, "catalog/includes/row.html", {"book": Book(title="healthy")})
+
+
+def upload(request):
+    return HttpResponse(f"{request.FILES['file'].size} {request.POST['title']}")
+
+
+def who(request):
+    how = request.META["QUERY_STRING"]
+    if how == "defer":
+        request.user = User.objects.defer("username").get(username="ann")
+    if how == "name":
+        trace.get_current_span().set_attribute("user.id", "somebody else")
+    if how in ("load", "name"):
+        return HttpResponse(str(request.user.is_authenticated))
+    return HttpResponse("nobody asked")
+
+
+async def later(request):
+    async def rows():
+        for number in range(2):
+            yield f"{await Book.objects.filter(id=number).acount()}\n"
+
+    return StreamingHttpResponse(rows())
