@@ -503,4 +503,4 @@ def test_uninstall_restores_every_original(shop):
     result = shop.scenario("every_original").result
     assert result["different"] == []
     assert result["count"] > 100
-    assert set(hooks.NAMES) - set(result["hooks"]) <= {"channels", "redis", "celery", "jinja2"}  # not imported there
+    assert set(hooks.NAMES) - set(result["hooks"]) <= {"channels", "redis", "celery", "jinja2", "task"}  # not there
