@@ -30,7 +30,7 @@ class TestCommand:
             "name": "restock",
             "app": "catalog",
             "option.limit": 5,
-            "option.api_key": "[REDACTED]",
+            "option.api_key": "***",
             "option.end": "well",
         }
         assert root["attributes"]["process.exit.code"] == 0

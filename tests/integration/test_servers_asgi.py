@@ -125,15 +125,14 @@ def root_of(trace):
 
 
 def ordered(trace):
-    """The tree as text; the collector gives no times, and spans arrive in the order of their ends."""
+    """The tree as text, but for new connections to the database: each thread makes its own."""
     known = [span["span_id"] for span in trace.spans]
     lines = []
 
     def walk(span, depth):
         lines.append("  " * depth + span["name"])
-        for child in sorted(
-            (other for other in trace.spans if other["parent_id"] == span["span_id"]), key=lambda s: s["start"]
-        ):
+        below = [other for other in trace.spans if other["parent_id"] == span["span_id"] and other["name"] != "CONNECT"]
+        for child in sorted(below, key=lambda other: other["start"]):
             walk(child, depth + 1)
 
     for span in trace.spans:
