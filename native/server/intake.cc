@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/clock.h"
+#include "server/mask_request.h"
 #include "wire/otlp_check.h"
 
 namespace nuages::server {
@@ -22,6 +23,7 @@ Result<std::shared_ptr<KeyUse>> Intake::admit(std::string_view authorization,
 
 void Intake::accept(wire::Signal signal, std::string body, std::shared_ptr<KeyUse> key, Done done) {
   if (signal == wire::Signal::kTraces) {
+    if (masking_.any()) body = mask_request(body, masking_);
     return ingest_.accept(std::move(body), [key = std::move(key), done = std::move(done)](
                                                Result<store::Accepted> result) {
       key->count(result);

@@ -11,6 +11,7 @@
 #include <string>
 #include <string_view>
 
+#include "mask/policy.h"
 #include "server/keys.h"
 #include "store/ingest.h"
 #include "wire/otlp_fields.h"
@@ -27,7 +28,9 @@ class Intake {
   using Done = store::Ingest::Done;
 
   // Without keys every sender is let in.
-  explicit Intake(store::Ingest& ingest, Keys* keys = nullptr) : ingest_(ingest), keys_(keys) {}
+  // With a masking policy personal data is taken out before anything is written down.
+  explicit Intake(store::Ingest& ingest, Keys* keys = nullptr, const mask::Policy& masking = {})
+      : ingest_(ingest), keys_(keys), masking_(masking) {}
 
   // Before anything of a request is decoded: whose is it, and may it send now? Errors: kDenied for
   // a missing or wrong key, kExhausted above the key's rate.
@@ -42,6 +45,7 @@ class Intake {
  private:
   store::Ingest& ingest_;
   Keys* keys_;
+  const mask::Policy masking_;
   std::shared_ptr<KeyUse> nobody_ = std::make_shared<KeyUse>("none", 0);
   std::array<std::atomic<uint64_t>, wire::kSignals> dropped_{};
 };

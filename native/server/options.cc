@@ -58,6 +58,7 @@ CommandLine parse_command_line(int argc, const char* const* argv,
   std::string http = options.http.text();
   std::string ui = options.ui.text();
   std::string level = "info";
+  std::string masking = "off";
   uint64_t wal_mib = options.max_wal_bytes >> 20;
   double max_store_gib = 0;
   double peer_seconds = 30;
@@ -75,6 +76,10 @@ CommandLine parse_command_line(int argc, const char* const* argv,
   app.add_option("--ui", ui, "web UI and API: HOST:PORT")->capture_default_str();
   app.add_flag("--allow-remote", options.allow_remote,
                "allow addresses that other machines can reach although there are no keys");
+  app.add_option("--masking", masking,
+                 "personal data is taken out of what is received, by the agent's rules: off, on, "
+                 "guide, gdpr or hipaa")
+      ->capture_default_str();
   app.add_option("--tls-cert", options.tls.certificate,
                  "PEM file: all ports speak TLS; read again when it changes");
   app.add_option("--tls-key", options.tls.key, "PEM file of its key");
@@ -133,6 +138,9 @@ CommandLine parse_command_line(int argc, const char* const* argv,
     return fail("--log-level=" + level + " is not one of debug, info, warning, error");
   }
   options.log_level = found->second;
+  if (!mask::Policy::of_profile(masking, options.masking)) {
+    return fail("--masking=" + masking + " is not one of off, on, guide, gdpr, hipaa");
+  }
   if (options.tls.certificate.empty() != options.tls.key.empty()) {
     return fail("--tls-cert and --tls-key belong together: give both");
   }

@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "base/result.h"
+#include "mask/policy.h"
 #include "server/tls.h"
 #include "store/retention.h"
 
@@ -38,7 +39,8 @@ struct Options {
   uint64_t stop_timeout_ns = 20'000'000'000;
   size_t max_connections = 1000;  // per port
   store::RetentionOptions retention;
-  TlsFiles tls;  // without a certificate: clear text
+  mask::Policy masking;  // of what is received; nothing unless asked for
+  TlsFiles tls;          // without a certificate: clear text
 };
 
 struct CommandLine {

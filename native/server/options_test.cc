@@ -38,6 +38,15 @@ TEST(Options, Addresses) {
   }
 }
 
+TEST(Options, MaskingAndCertificates) {
+  EXPECT_FALSE(parse({}).options.masking.any());
+  EXPECT_TRUE(parse({"--masking=gdpr"}).options.masking.private_data);
+  EXPECT_NE(parse({"--masking=strict"}).text.find("--masking=strict"), std::string::npos);
+  EXPECT_NE(parse({"--tls-cert=a.pem"}).text.find("--tls-key"), std::string::npos);
+  EXPECT_NE(parse({"--tls-client-ca=a.pem"}).text.find("--tls-cert"), std::string::npos);
+  EXPECT_EQ(parse({"--tls-cert=a.pem", "--tls-key=b.pem"}).options.tls.key, "b.pem");
+}
+
 TEST(Options, WrongValuesAreNamed) {
   EXPECT_NE(parse({"--log-level=loud"}).text.find("loud"), std::string::npos);
   EXPECT_NE(parse({"--nonsense"}).text.find("nonsense"), std::string::npos);

@@ -140,7 +140,7 @@ Status Server::open_ingest() {
 }
 
 Status Server::listen(const std::function<void(const std::string&)>& announce) {
-  intake_ = std::make_unique<Intake>(*ingest_, keys_.get());
+  intake_ = std::make_unique<Intake>(*ingest_, keys_.get(), options_.masking);
   grpc_ = std::make_unique<GrpcService>(*intake_, options_.max_body_bytes);
   otlp_http_ = std::make_unique<OtlpHttp>(*intake_, options_.max_body_bytes);
   web_ = std::make_unique<Web>(kApiThreads, keys_.get());
