@@ -28,12 +28,14 @@ SqlCall* query_of(PyObject* capsule) noexcept {
              : nullptr;
 }
 
-// Records the query of before, if one is waiting for its rows.
+// Records the query of before, if one is waiting for its rows; a fetch method that somebody has
+// kept may hold it longer.
 void settle(Hooks& hooks, PyObject* dict) noexcept {
-  if (item_of(dict, hooks.n_dict_query.get()) != nullptr &&
-      PyDict_DelItem(dict, hooks.n_dict_query.get()) < 0) {
-    PyErr_Clear();
-  }
+  const Ref capsule = Ref::share(item_of(dict, hooks.n_dict_query.get()));
+  if (!capsule) return;
+  const ErrorGuard guard;
+  if (SqlCall* made = query_of(capsule.get())) made->finish(nullptr);
+  if (PyDict_DelItem(dict, hooks.n_dict_query.get()) < 0) PyErr_Clear();
 }
 
 void put_off(Hooks& hooks, PyObject* dict, SqlCall& made) {
@@ -207,11 +209,12 @@ PyObject* handle_connect(HookFunction& hook, const HookCall& call) {
       !made.describe(SqlKind::kWord, word.get(), nullptr, nullptr,
                      database_of(hooks, connection))) {
     PyErr_Clear();
+    const OpenCall silent(hooks, nullptr);
     return call_original(hook, call);
   }
   PyObject* result = nullptr;
   {
-    const OpenCall open(hooks, nullptr);
+    const OpenCall silent(hooks, nullptr);
     made.start();
     result = call_original(hook, call);
     made.stop();

@@ -196,3 +196,21 @@ class TestParameters:
     @pytest.mark.parametrize("profile", ["gdpr", "hipaa"])
     def test_profiles_that_forbid_them(self, shop, profile):
         assert self.shown(shop, masking=profile) == [None] * 4
+
+
+class TestComments:
+    def test_from_requests_tasks_commands_and_drivers(self, shop):
+        answer = shop.scenario("comments")
+        told = {name: statements[-1] for name, statements in answer.result.items()}
+        assert "controller='catalog.views.book_detail'" in told["request"]
+        assert "framework='django%3A" in told["request"]
+        assert "route='books%2F%3Cint%3Abook_id%3E%2F'" in told["request"]
+        assert "framework='celery%3A" in told["task"]
+        assert "controller='catalog.tasks.restock'" in told["task"]
+        assert "controller='manage.py%20restock'" in told["command"]
+        for name, statement in told.items():
+            assert "db_driver='sqlite3%3A" in statement
+            outer = answer.named(name)
+            spans = [span for span in answer.of_kind("CLIENT") if span["trace_id"] == outer["trace_id"]]
+            assert any(f"-{span['trace_id']}-{span['span_id']}-" in statement for span in spans) or name == "task"
+        assert "/*" not in str([span["attributes"]["db.statement"] for span in answer.of_kind("CLIENT")])

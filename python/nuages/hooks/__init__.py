@@ -31,6 +31,7 @@ NAMES = (
     "pymysql",
     "mysqlclient",
     "psycopg_pool",
+    "dbapi",
     "template",
     "jinja2",
     "drf",
@@ -76,6 +77,7 @@ TRIGGERS = (
     "MySQLdb.connections",
     "MySQLdb.cursors",
     "psycopg_pool",
+    "opentelemetry.instrumentation.dbapi",
 )
 
 OLDEST_DJANGO = (3, 2)

@@ -69,6 +69,10 @@ class DriverPatches(support.Patches):
         _tell_cursor_types()
 
 
+def hooked(name: str) -> bool:
+    return name in _cursor_types
+
+
 def _tell_cursor_types() -> None:
     _native.set_cursor_types([each for types in _cursor_types.values() for each in types])
 
@@ -133,6 +137,8 @@ def awaiting(original: Any, kind: int, known: Driver) -> Any:
 
     @functools.wraps(original)
     async def traced(self: Any, query: Any, *args: Any, **kwargs: Any) -> Any:
+        if not support.enabled(traced):
+            return await original(self, query, *args, **kwargs)
         parameters = args[0] if args else kwargs.get(known[5])
         opened, query = begin(kind, self, query, parameters, known, not kwargs.get("prepare"))
         if opened is None:
@@ -146,7 +152,7 @@ def awaiting(original: Any, kind: int, known: Driver) -> Any:
         finally:
             end(opened, self, error)
 
-    return traced
+    return support.shim(traced)
 
 
 def awaiting_word(original: Any, word: str, known: Driver) -> Any:
@@ -166,7 +172,9 @@ def streaming(original: Any, known: Driver) -> Any:
 
     @functools.wraps(original)
     def traced(self: Any, query: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
-        opened, query = begin(EXECUTE, self, query, args[0] if args else kwargs.get(known[5]), known)
+        opened = None
+        if support.enabled(traced):
+            opened, query = begin(EXECUTE, self, query, args[0] if args else kwargs.get(known[5]), known)
         rows = original(self, query, *args, **kwargs)
         count = 0
         error: Optional[BaseException] = None
@@ -183,13 +191,15 @@ def streaming(original: Any, known: Driver) -> Any:
         finally:
             _end_stream(opened, count, error)
 
-    return traced
+    return support.shim(traced)
 
 
 def streaming_async(original: Any, known: Driver) -> Any:
     @functools.wraps(original)
     async def traced(self: Any, query: Any, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-        opened, query = begin(EXECUTE, self, query, args[0] if args else kwargs.get(known[5]), known)
+        opened = None
+        if support.enabled(traced):
+            opened, query = begin(EXECUTE, self, query, args[0] if args else kwargs.get(known[5]), known)
         rows = original(self, query, *args, **kwargs)
         count = 0
         error: Optional[BaseException] = None
@@ -206,7 +216,7 @@ def streaming_async(original: Any, known: Driver) -> Any:
         finally:
             _end_stream(opened, count, error)
 
-    return traced
+    return support.shim(traced)
 
 
 def _end_stream(opened: Any, count: int, error: Optional[BaseException]) -> None:
@@ -275,6 +285,8 @@ def copying(original: Any, known: Driver) -> Any:
     @functools.wraps(original)
     def traced(self: Any, statement: Any, *args: Any, **kwargs: Any) -> Any:
         manager = original(self, statement, *args, **kwargs)
+        if not support.enabled(traced):
+            return manager
         return _Copy(manager, self, statement, args[0] if args else kwargs.get(known[5]), known)
 
-    return traced
+    return support.shim(traced)

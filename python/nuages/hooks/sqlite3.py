@@ -36,7 +36,7 @@ def install() -> None:
     _patches.transactions(sqlite3.Connection, KNOWN)
     _patches.replace(sqlite3.Connection, "__exit__", "around", (_before_exit, _after_exit))
     original = sqlite3.connect
-    probe = original(":memory:")
+    probe = sqlite3.Connection(":memory:")
     if not (_patches.effective(probe) and _patches.effective(probe.cursor())):
         _patches.undo()
         support.say_once("sqlite3 does not take hooks on this Python: statements outside of Django are not traced")

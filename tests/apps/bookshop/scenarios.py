@@ -16,6 +16,7 @@ def _targets():
 
     import MySQLdb.connections
     import MySQLdb.cursors
+    import opentelemetry.instrumentation.dbapi as official
     import psycopg
     import psycopg2.extensions
     import psycopg_pool
@@ -93,6 +94,7 @@ def _targets():
         "pymysql": (pymysql.cursors.Cursor, "execute"),
         "mysqlclient": (MySQLdb.cursors.BaseCursor, "executemany"),
         "mysqlclient.connect": (MySQLdb.connections.Connection, "__init__"),
+        "dbapi": (official.CursorTracer, "traced_execution"),
         "pool": (psycopg_pool.ConnectionPool, "getconn"),
         "redis": (Redis, "execute_command"),
         "redis.asyncio": (AsyncRedis, "execute_command"),
@@ -1014,3 +1016,36 @@ def leave_in_place(how, propagates):
                 return [type(error).__name__, trace.get_current_span().name]
     finally:
         app.conf.task_always_eager = app.conf.task_eager_propagates = False
+
+
+def comments(path="/books/3/"):
+    """The SQL that SQLite got, with comments, from a request, an async request, a task, a command and a driver's own cursor."""
+    from catalog.tasks import restock
+    from django.core.management import call_command
+    from django.db import connection
+    from django.test import Client
+    from nuages import hooks, settings
+    from opentelemetry import trace
+
+    settings.override(sql_commenter=True)
+    hooks.support.refresh()
+    seen = []
+    connection.ensure_connection()
+    connection.connection.set_trace_callback(seen.append)
+    told = {}
+    try:
+        for name, ask in (
+            ("request", lambda: Client().get(path)),
+            ("task", lambda: restock.apply(args=[3])),
+            ("command", lambda: call_command("restock")),
+            ("driver", lambda: connection.connection.execute("SELECT 1").fetchone()),
+        ):
+            seen.clear()
+            with trace.get_tracer("test").start_as_current_span(name):
+                ask()
+            told[name] = list(seen)
+    finally:
+        connection.connection.set_trace_callback(None)
+        settings.override(sql_commenter=None)
+        hooks.support.refresh()
+    return told
