@@ -119,11 +119,13 @@ wheel: setup-check ## sdist and wheels in dist/
 	@$(PYTHON) tools/wheel.py
 
 # --- benchmarks: docs/performance.md ----------------------------------------------------------------------------------------------------
-.PHONY: bench-overhead bench-span bench-export bench-server bench-latency
+.PHONY: bench-overhead bench-span bench-sql bench-export bench-server bench-latency
 bench-overhead: setup-check build ## a Django request: untraced, nuages, official packages, interleaved
 	@$(PYTHON) bench/overhead.py
 bench-span: setup-check agent ## one span with five attributes: nuages against opentelemetry-sdk
 	@$(PYTHON) bench/span.py
+bench-sql: setup-check server agent ## one SQL statement: untraced, nuages, official packages, interleaved
+	@$(PYTHON) bench/sql.py
 bench-export: setup-check server agent ## CPU outside of the application thread per span, and the exit: nuages, official exporters
 	@$(PYTHON) bench/export.py
 bench-latency: setup-check server agent ## p99 of a server at half its capacity: untraced, nuages
