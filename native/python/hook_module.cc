@@ -29,6 +29,7 @@ constexpr Kind kKinds[] = {
     {"executemany", handle_executemany},
     {"callproc", handle_callproc},
     {"transaction_end", handle_transaction_end},
+    {"fetch_all", handle_fetch_all},
     {"on_commit", handle_on_commit},
     {"connect", handle_connect},
     {"cursor_attribute", handle_cursor_attribute},
@@ -78,20 +79,22 @@ PyObject* make_hook(PyObject* module, PyObject* arguments) {
   return PyErr_Format(PyExc_ValueError, "there is no hook of the kind %s", kind);
 }
 
-// configure_hooks(options, route_name, call_site, client_errors): what the native side calls back.
+// configure_hooks(options, route_name, call_site, client_errors, note_batch): what the native side
+// calls back.
 PyObject* configure_hooks(PyObject* module, PyObject* arguments) {
   PyObject *options = nullptr, *route_name = nullptr, *call_site = nullptr,
-           *client_errors = nullptr;
+           *client_errors = nullptr, *note_batch = nullptr;
   Hooks* hooks = hooks_of(module);
   if (hooks == nullptr ||
-      !PyArg_ParseTuple(arguments, "O!OOO!", &PyDict_Type, &options, &route_name, &call_site,
-                        &PyTuple_Type, &client_errors)) {
+      !PyArg_ParseTuple(arguments, "O!OOO!O", &PyDict_Type, &options, &route_name, &call_site,
+                        &PyTuple_Type, &client_errors, &note_batch)) {
     return nullptr;
   }
   hooks->options = Ref::share(options);
   hooks->route_name = route_name == Py_None ? Ref() : Ref::share(route_name);
   hooks->call_site = Ref::share(call_site);
   hooks->client_errors = Ref::share(client_errors);
+  hooks->note_batch = Ref::share(note_batch);
   Py_RETURN_NONE;
 }
 
@@ -116,6 +119,27 @@ PyObject* note_queries(PyObject* module, PyObject* span) {
   Hooks* hooks = hooks_of(module);
   if (hooks == nullptr) return nullptr;
   annotate_queries(*hooks, as_span(hooks->module, span));
+  Py_RETURN_NONE;
+}
+
+// set_n_plus_one(threshold, many, allow)
+PyObject* set_n_plus_one(PyObject* /*module*/, PyObject* arguments) {
+  unsigned threshold = 0, many = 0;
+  PyObject* allow = nullptr;
+  if (!PyArg_ParseTuple(arguments, "IIO!", &threshold, &many, &PyTuple_Type, &allow)) {
+    return nullptr;
+  }
+  try {
+    trace::NPlusOneOptions options;
+    options.threshold = threshold;
+    options.many = many;
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(allow); ++i) {
+      options.allow.emplace_back(Utf8(PyTuple_GET_ITEM(allow, i)).view());
+    }
+    trace::set_n_plus_one_options(std::move(options));
+  } catch (const std::bad_alloc&) {
+    return PyErr_NoMemory();
+  }
   Py_RETURN_NONE;
 }
 
@@ -156,6 +180,7 @@ PyMethodDef functions[] = {
     {"start_message_span", start_message_span, METH_VARARGS,
      "start_message_span(name, connection, attributes)"},
     {"annotate_queries", note_queries, METH_O, "Writes query counts and N+1 findings on a span."},
+    {"set_n_plus_one", set_n_plus_one, METH_VARARGS, "set_n_plus_one(threshold, many, allow)"},
     {nullptr, nullptr, 0, nullptr},
 };
 
@@ -173,6 +198,7 @@ constexpr Name kNames[] = {
     {&Hooks::n_db_attribute, "db"},
     {&Hooks::n_cursor, "cursor"},
     {&Hooks::n_rowcount, "rowcount"},
+    {&Hooks::n_result_cache, "_result_cache"},
     {&Hooks::n_dict_database, "_nuages_database"},
     {&Hooks::n_dict_atomic, "_nuages_atomic"},
     {&Hooks::n_settings_dict, "settings_dict"},
@@ -220,7 +246,7 @@ int Hooks::traverse(visitproc visit, void* arg) {
   Py_VISIT(reinterpret_cast<PyObject*>(request_type));
   Py_VISIT(reinterpret_cast<PyObject*>(stream_type));
   for (const Ref* ref : {&request_var, &counters_var, &silent_var, &options, &route_name, &routes,
-                         &call_site, &client_errors}) {
+                         &call_site, &note_batch, &client_errors}) {
     Py_VISIT(ref->get());
   }
   for (const Ref& type : cursor_types) Py_VISIT(type.get());
@@ -229,7 +255,8 @@ int Hooks::traverse(visitproc visit, void* arg) {
 }
 
 void Hooks::clear() {
-  for (Ref* ref : {&options, &route_name, &routes, &call_site, &client_errors}) ref->reset();
+  for (Ref* ref : {&options, &route_name, &routes, &call_site, &note_batch, &client_errors})
+    ref->reset();
   cursor_types.clear();
   cursor_shapes.clear();
   connections.clear();

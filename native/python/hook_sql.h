@@ -77,7 +77,8 @@ class SqlCall {
   Ref sql_;     // as the application gave it
   Ref cursor_;  // until count()
   Ref parameters_;
-  Ref span_;  // with a comment: the span whose id the comment carries
+  Ref bound_;  // the parameters themselves, until the statement is counted
+  Ref span_;   // with a comment: the span whose id the comment carries
   std::shared_ptr<const sql::Statement> statement_;
   std::string label_;  // of a procedure or a word
   SqlKind kind_ = SqlKind::kExecute;

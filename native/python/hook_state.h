@@ -35,14 +35,15 @@ struct Hooks : HookState {
   Ref options;        // dict nuages.hooks.support.request_options, set by configure_hooks()
   Ref route_name;     // (route) -> normalised route
   Ref routes;         // dict: route -> normalised route
-  Ref call_site;      // () -> (file, line, function, relation, suggestion) or None
+  Ref call_site;      // (parameters) -> nuages.hooks.places.CallSite or None
+  Ref note_batch;     // (queryset) -> nuages.hooks.places.Batch or None
   Ref client_errors;  // tuple of exception classes that become 4xx responses
 
   // Interned names: scopes, attributes of Django objects, keys of the WSGI environment.
   Ref n_django, n_db, n_rest, n_celery, n_name, n_method, n_db_attribute, n_cursor, n_rowcount,
-      n_dict_database, n_dict_atomic, n_settings_dict, n_database_name, n_using, n_route,
-      n_status_code, n_resource_closers, n_streaming, n_is_async, n_iterator, n_meta, n_scheme,
-      n_connection, n_request_hook, n_response_hook, n_excluded, n_cache_alias, n_redis,
+      n_result_cache, n_dict_database, n_dict_atomic, n_settings_dict, n_database_name, n_using,
+      n_route, n_status_code, n_resource_closers, n_streaming, n_is_async, n_iterator, n_meta,
+      n_scheme, n_connection, n_request_hook, n_response_hook, n_excluded, n_cache_alias, n_redis,
       n_connection_pool, n_connection_kwargs, n_command_stack, n_args, n_parameters, n_extract,
       n_propagate, n_propagator, n_usual_propagator, n_semconv_http, n_wrapped, n_database_module,
       n_commenter, n_dict_query, n_prepare, n_run_on_commit, n_module, n_qualname, n_user;
@@ -125,6 +126,7 @@ PyObject* handle_execute(HookFunction& hook, const HookCall& call);
 PyObject* handle_executemany(HookFunction& hook, const HookCall& call);
 PyObject* handle_callproc(HookFunction& hook, const HookCall& call);
 PyObject* handle_transaction_end(HookFunction& hook, const HookCall& call);
+PyObject* handle_fetch_all(HookFunction& hook, const HookCall& call);
 PyObject* handle_on_commit(HookFunction& hook, const HookCall& call);
 PyObject* handle_connect(HookFunction& hook, const HookCall& call);
 PyObject* handle_cursor_attribute(HookFunction& hook, const HookCall& call);

@@ -83,7 +83,14 @@ Ref describe(const trace::RepeatedQuery& query) {
       !put(dict.get(), "line", PyLong_FromUnsignedLong(site.line)) ||
       !put(dict.get(), "function", text(site.function)) ||
       !put(dict.get(), "relation", text(site.relation)) ||
-      !put(dict.get(), "suggestion", text(site.suggestion))) {
+      !put(dict.get(), "suggestion", text(trace::suggestion_of(query))) ||
+      !put(dict.get(), "via", text(site.via)) ||
+      !put(dict.get(), "origin_file", text(site.origin_file)) ||
+      !put(dict.get(), "origin_line", PyLong_FromUnsignedLong(site.origin_line)) ||
+      !put(dict.get(), "origin_function", text(site.origin_function)) ||
+      !put(dict.get(), "rows", PyLong_FromUnsignedLong(site.origin_rows)) ||
+      !put(dict.get(), "saved_ns", PyLong_FromUnsignedLongLong(query.saved_ns)) ||
+      !put(dict.get(), "same_parameters", PyBool_FromLong(query.same_parameters ? 1 : 0))) {
     return {};
   }
   return dict;

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/clock.h"
+#include "python/call_site.h"
 #include "python/convert.h"
 #include "python/hook_leaf.h"
 #include "python/hook_request.h"
@@ -42,29 +43,6 @@ bool carries_many_rows(std::string_view text, std::string_view operation) noexce
     if (text[at] == ',') ++items;
   }
   return operation == "SELECT" && items >= kManyItems;
-}
-
-// Asks Python for the place of this execution and notes it in the N+1 table.
-void add_call_site(Hooks& hooks, trace::LocalRoot& root, uint64_t alias,
-                   uint64_t fingerprint) noexcept {
-  if (!hooks.call_site) return;
-  const Ref place = Ref::take(call_python(PyObject_CallNoArgs, hooks.call_site.get()));
-  if (!place) {
-    hook_failed(hooks, "finding the place of a query");
-    return;
-  }
-  if (!PyTuple_Check(place.get()) || PyTuple_GET_SIZE(place.get()) != 5) return;
-  const Utf8 file(PyTuple_GET_ITEM(place.get(), 0)), function(PyTuple_GET_ITEM(place.get(), 2)),
-      relation(PyTuple_GET_ITEM(place.get(), 3)), suggestion(PyTuple_GET_ITEM(place.get(), 4));
-  trace::CallSiteView site;
-  site.file = file.view();
-  site.function = function.view();
-  site.relation = relation.view();
-  site.suggestion = suggestion.view();
-  const long line = PyLong_AsLong(PyTuple_GET_ITEM(place.get(), 1));
-  if (line == -1) PyErr_Clear();
-  site.line = line > 0 ? static_cast<uint32_t>(line) : 0;
-  root.add_call_site(alias, fingerprint, site);
 }
 
 // The text of what was handed to execute(): str, bytes, or psycopg's composed SQL.
@@ -127,6 +105,7 @@ bool SqlCall::describe(SqlKind kind, PyObject* sql, PyObject* parameters, PyObje
     batch_ = PySequence_Size(parameters);  // other iterables are not ours to ask
   }
   parameters_ = shown_parameters(*hooks_, parameters);
+  bound_ = Ref::share(parameters);
   return true;
 }
 
@@ -225,11 +204,14 @@ void SqlCall::count(PyObject* result) {
   const auto count_in = [&](trace::LocalRoot& table) {
     const trace::QueryCount counted =
         table.count_query(alias, key, end_ns_ - start_ns_, statement_->normalized);
-    if (counted.wants_call_site) add_call_site(*hooks_, table, alias, key);
+    if (counted.wants_call_site) {
+      add_call_site(*hooks_, table, alias, key, text.view(), bound_.get());
+    }
   };
   if (parent_.kind == ParentKind::kOurs) count_in(*parent_.span()->span->local_root());
   for (const auto& table : tables_) count_in(*table);
   tables_.clear();
+  bound_.reset();
 }
 
 void SqlCall::add_attributes(LeafAttributes& attributes, std::string& shortened) const {

@@ -6,6 +6,7 @@
 #include <new>
 
 #include "base/clock.h"
+#include "mask/policy.h"
 
 namespace nuages::trace {
 namespace {
@@ -51,7 +52,28 @@ size_t mix(uint64_t alias, uint64_t fingerprint) noexcept {
   return static_cast<size_t>(hash ^ (hash >> 32));
 }
 
+bool allowed(const RepeatedQuery& query) {
+  const std::vector<std::string>& patterns = n_plus_one_options().allow;
+  return std::any_of(patterns.begin(), patterns.end(), [&](const std::string& pattern) {
+    return mask::matches_shell_pattern(pattern, query.statement) ||
+           (!query.sites.empty() &&
+            mask::matches_shell_pattern(pattern, query.sites.front().relation));
+  });
+}
+
+const NPlusOneOptions kDefaultOptions;
+std::atomic<const NPlusOneOptions*> g_options{&kDefaultOptions};
+
 }  // namespace
+
+const NPlusOneOptions& n_plus_one_options() noexcept {
+  return *g_options.load(std::memory_order_acquire);
+}
+
+void set_n_plus_one_options(NPlusOneOptions options) {
+  if (options == n_plus_one_options()) return;
+  g_options.store(new NPlusOneOptions(std::move(options)), std::memory_order_release);
+}
 
 LocalRoot::LocalRoot(uint64_t steady) noexcept
     : anchor_steady_(steady), wall_offset_(wall_offset(steady)) {}
@@ -68,6 +90,7 @@ void LocalRoot::restart(uint64_t steady) noexcept {
   spans_.store(0, std::memory_order_relaxed);
   dropped_.store(0, std::memory_order_relaxed);
   noted_.store(false, std::memory_order_relaxed);
+  batches_.clear();
   if (query_count_ == 0) return;
   query_count_ = 0;
   used_ = 0;
@@ -129,6 +152,7 @@ QueryCount LocalRoot::count_query(uint64_t alias, uint64_t fingerprint, uint64_t
   if (slot == nullptr) return {1, false};
   ++slot->count;
   slot->total_duration_ns += duration_ns;
+  slot->longest_ns = std::max(slot->longest_ns, duration_ns);
   if (slot->count == 2) slot->statement = statement;
   const bool rare = slot->count <= 6 || std::has_single_bit(slot->count);
   return {slot->count, slot->count >= kFirstRepeatWithSite && rare};
@@ -139,6 +163,10 @@ void LocalRoot::add_call_site(uint64_t alias, uint64_t fingerprint,
   std::lock_guard guard(lock_);
   Slot* slot = find(alias, fingerprint, false);
   if (slot == nullptr) return;
+  if (slot->looked_at++ == 0) slot->parameters = site.parameters;
+  if (site.parameters != 0 && site.parameters == slot->parameters) ++slot->same;
+  if (site.series) ++slot->series;
+  if (site.file.empty()) return;
   for (CallSite& known : slot->sites) {
     if (known.line != site.line || known.file != site.file || known.function != site.function) {
       continue;
@@ -146,11 +174,71 @@ void LocalRoot::add_call_site(uint64_t alias, uint64_t fingerprint,
     ++known.seen;
     if (known.relation.empty()) known.relation = site.relation;
     if (known.suggestion.empty()) known.suggestion = site.suggestion;
+    if (known.via.empty()) known.via = site.via;
+    if (known.origin_file.empty()) find_origin(known, site.model);
     return;
   }
   if (slot->sites.size() == kMaxCallSites) return;
-  slot->sites.push_back({std::string(site.file), site.line, std::string(site.function),
-                         std::string(site.relation), std::string(site.suggestion), 1});
+  CallSite& added = slot->sites.emplace_back();
+  added.file = site.file;
+  added.line = site.line;
+  added.function = site.function;
+  added.relation = site.relation;
+  added.suggestion = site.suggestion;
+  added.via = site.via;
+  added.seen = 1;
+  find_origin(added, site.model);
+}
+
+void LocalRoot::note_batch(const BatchView& batch) noexcept {
+  std::lock_guard guard(lock_);
+  const auto known = std::find_if(batches_.begin(), batches_.end(), [&](const Batch& each) {
+    return each.line == batch.line && each.model == batch.model && each.file == batch.file;
+  });
+  if (known != batches_.end()) {
+    known->rows = batch.rows;
+    std::rotate(known, known + 1, batches_.end());
+    return;
+  }
+  if (batches_.size() == kMaxBatches) batches_.erase(batches_.begin());
+  Batch& added = batches_.emplace_back();
+  added.model = batch.model;
+  added.file = batch.file;
+  added.function = batch.function;
+  added.owner = batch.owner;
+  added.accessor = batch.accessor;
+  added.line = batch.line;
+  added.rows = batch.rows;
+}
+
+const LocalRoot::Batch* LocalRoot::newest_batch(std::string_view model) const noexcept {
+  for (auto batch = batches_.rbegin(); batch != batches_.rend(); ++batch) {
+    if (batch->model == model) return &*batch;
+  }
+  return nullptr;
+}
+
+// For rows that a related manager fetched, row by row of another list, that other list is what the
+// fix belongs to, with the path from it: order.items -> item.product is items__product.
+void LocalRoot::find_origin(CallSite& site, std::string_view model) const {
+  if (model.empty()) return;
+  const Batch* batch = newest_batch(model);
+  std::string path;
+  for (int depth = 0; batch != nullptr && !batch->accessor.empty() && depth < 4; ++depth) {
+    const Batch* outer = newest_batch(batch->owner);
+    if (outer == nullptr || outer == batch) break;
+    path.insert(0, batch->accessor + "__");
+    batch = outer;
+  }
+  if (batch == nullptr) return;
+  const size_t dot = site.relation.find('.');
+  if (!path.empty() && dot != std::string::npos) {
+    site.suggestion = "prefetch_related(\"" + path + site.relation.substr(dot + 1) + "\")";
+  }
+  site.origin_file = batch->file;
+  site.origin_line = batch->line;
+  site.origin_function = batch->function;
+  site.origin_rows = batch->rows;
 }
 
 uint32_t LocalRoot::query_count() const noexcept {
@@ -166,18 +254,28 @@ NPlusOneResult LocalRoot::n_plus_one(uint32_t threshold) const {
     for (const Slot& slot : slots_) {
       result.max_repetitions = std::max(result.max_repetitions, slot.count);
       if (slot.count <= threshold) continue;
-      result.flagged.push_back({slot.alias, slot.fingerprint, slot.count, slot.total_duration_ns,
-                                slot.statement, slot.sites});
+      if (slot.looked_at != 0 && slot.series == slot.looked_at) continue;
+      RepeatedQuery& query = result.flagged.emplace_back();
+      query.alias = slot.alias;
+      query.fingerprint = slot.fingerprint;
+      query.count = slot.count;
+      query.total_duration_ns = slot.total_duration_ns;
+      const uint64_t kept = slot.longest_ns + slot.total_duration_ns / slot.count;
+      query.saved_ns = slot.total_duration_ns > kept ? slot.total_duration_ns - kept : 0;
+      query.same_parameters = slot.looked_at > 1 && slot.same == slot.looked_at;
+      query.statement = slot.statement;
+      query.sites = slot.sites;
     }
   }
-  result.potential_n_plus_one = !result.flagged.empty();
-  std::sort(result.flagged.begin(), result.flagged.end(), [](const auto& a, const auto& b) {
-    return a.count != b.count ? a.count > b.count : a.fingerprint < b.fingerprint;
-  });
   for (RepeatedQuery& query : result.flagged) {
     std::stable_sort(query.sites.begin(), query.sites.end(),
                      [](const CallSite& a, const CallSite& b) { return a.seen > b.seen; });
   }
+  std::erase_if(result.flagged, allowed);
+  result.potential_n_plus_one = !result.flagged.empty();
+  std::sort(result.flagged.begin(), result.flagged.end(), [](const auto& a, const auto& b) {
+    return a.count != b.count ? a.count > b.count : a.fingerprint < b.fingerprint;
+  });
   return result;
 }
 

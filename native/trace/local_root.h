@@ -3,9 +3,11 @@
 // Holds the clock anchor (wall minus steady time, which a process measures at most once in a
 // millisecond: only a step of the wall clock changes it), the count of spans (at most kMaxSpans,
 // the rest is counted as dropped) and the N+1 table: per (database alias, fingerprint) the number
-// of executions, their total time, the statement and a few call sites. Counting a query takes a
+// of executions, their time, the statement and a few call sites. Counting a query takes a
 // short lock and one probe of an open hash table; call sites are asked for only from the third
-// repeat, and ever more rarely, because finding them costs a Python frame walk. Any thread.
+// repeat, and ever more rarely, because finding them costs a Python frame walk. Where lists of
+// model instances were fetched is noted too (note_batch), so that a finding can name the queryset
+// whose rows were used one by one. Any thread.
 // Ref-counted: lives as long as its last span.
 #pragma once
 
@@ -20,11 +22,26 @@
 namespace nuages::trace {
 
 struct CallSiteView {
-  std::string_view file = {};
+  std::string_view file = {};  // empty: no place of the application's was found
   uint32_t line = 0;
   std::string_view function = {};
   std::string_view relation = {};    // "Order.user" when known
   std::string_view suggestion = {};  // `select_related("user")` when known
+  std::string_view model = {};       // whose rows were used one by one: "orders.Order"
+  std::string_view via = {};         // templates and serializers on the way, innermost first
+  uint64_t parameters = 0;           // a hash of what was bound; 0: unknown
+  bool series = false;               // one of a series by design: a page, a chunk of a prefetch
+};
+
+// More than one instance of a model, fetched by one query.
+struct BatchView {
+  std::string_view model = {};
+  std::string_view file = {};
+  uint32_t line = 0;
+  std::string_view function = {};
+  uint32_t rows = 0;
+  std::string_view owner = {};     // for the rows of a related manager: the model it belongs to ...
+  std::string_view accessor = {};  // ... and its name there
 };
 
 struct CallSite {
@@ -33,7 +50,12 @@ struct CallSite {
   std::string function;
   std::string relation;
   std::string suggestion;
-  uint32_t seen = 0;  // how often this site was reported
+  std::string via;
+  uint32_t seen = 0;        // how often this site was reported
+  std::string origin_file;  // where the rows came from; empty when unknown
+  uint32_t origin_line = 0;
+  std::string origin_function;
+  uint32_t origin_rows = 0;
 };
 
 struct RepeatedQuery {
@@ -41,6 +63,8 @@ struct RepeatedQuery {
   uint64_t fingerprint = 0;
   uint32_t count = 0;
   uint64_t total_duration_ns = 0;
+  uint64_t saved_ns = 0;         // estimate: all but the slowest and one more for the batched query
+  bool same_parameters = false;  // in every execution that was looked at
   std::string statement;
   std::vector<CallSite> sites;  // most often seen first
 };
@@ -49,6 +73,16 @@ struct QueryCount {
   uint32_t repetitions = 0;      // executions of this statement so far, this one included
   bool wants_call_site = false;  // then call add_call_site with the place of this execution
 };
+
+// Of the process; what was in force once is never freed.
+struct NPlusOneOptions {
+  uint32_t threshold = 5;               // repetitions that are not flagged yet
+  uint32_t many = 10;                   // queries of one trace that are not many yet
+  std::vector<std::string> allow = {};  // shell patterns of relations or statements
+  friend bool operator==(const NPlusOneOptions&, const NPlusOneOptions&) = default;
+};
+const NPlusOneOptions& n_plus_one_options() noexcept;
+void set_n_plus_one_options(NPlusOneOptions options);
 
 struct NPlusOneResult {
   uint32_t query_count = 0;
@@ -64,7 +98,7 @@ class LocalRoot : public RefCounted<LocalRoot> {
   static constexpr uint32_t kMaxSpans = 10'000;
   static constexpr uint32_t kMaxStatements = 1024;  // distinct; more are counted, not told apart
   static constexpr uint32_t kMaxCallSites = 4;
-  static constexpr uint32_t kDefaultThreshold = 5;
+  static constexpr uint32_t kMaxBatches = 16;  // the newest are kept, one for each model and place
 
   static Ref<LocalRoot> create() noexcept;                 // null: out of memory
   static Ref<LocalRoot> create(uint64_t steady) noexcept;  // with a clock read just taken
@@ -75,11 +109,15 @@ class LocalRoot : public RefCounted<LocalRoot> {
                          std::string_view statement) noexcept;
   void add_call_site(uint64_t alias, uint64_t fingerprint, const CallSiteView& site) noexcept;
 
+  void note_batch(const BatchView& batch) noexcept;
+
   uint32_t query_count() const noexcept;
   // Whether annotate_n_plus_one has written this trace's result on a span already.
   bool noted() const noexcept { return noted_.load(std::memory_order_relaxed); }
   void set_noted() noexcept { noted_.store(true, std::memory_order_relaxed); }
-  NPlusOneResult n_plus_one(uint32_t threshold = kDefaultThreshold) const;
+  // Patterns of n_plus_one_options() that allow a statement are heeded, its threshold is not.
+  NPlusOneResult n_plus_one(uint32_t threshold) const;
+  NPlusOneResult n_plus_one() const { return n_plus_one(n_plus_one_options().threshold); }
 
   // One more span of this trace; false when kMaxSpans are reached (counted).
   bool reserve_span() noexcept;
@@ -96,14 +134,26 @@ class LocalRoot : public RefCounted<LocalRoot> {
     uint64_t fingerprint = 0;
     uint32_t count = 0;  // 0: free
     uint64_t total_duration_ns = 0;
+    uint64_t longest_ns = 0;
+    uint64_t parameters = 0;  // of the first execution that was looked at
+    uint32_t looked_at = 0;   // executions whose call site was asked for ...
+    uint32_t same = 0;        // ... with the first one's parameters
+    uint32_t series = 0;      // ... as one of a series
     std::string statement;
     std::vector<CallSite> sites;
+  };
+  struct Batch {
+    std::string model, file, function, owner, accessor;
+    uint32_t line = 0;
+    uint32_t rows = 0;
   };
 
   explicit LocalRoot(uint64_t steady) noexcept;
   ~LocalRoot() = default;
   Slot* find(uint64_t alias, uint64_t fingerprint, bool insert) noexcept;
   void grow() noexcept;
+  const Batch* newest_batch(std::string_view model) const noexcept;
+  void find_origin(CallSite& site, std::string_view model) const;
 
   uint64_t anchor_steady_;
   uint64_t wall_offset_;  // wall minus steady time
@@ -113,12 +163,15 @@ class LocalRoot : public RefCounted<LocalRoot> {
   mutable SpinLock lock_;
   uint32_t query_count_ = 0;
   uint32_t used_ = 0;
-  std::vector<Slot> slots_;  // size is zero or a power of two
+  std::vector<Slot> slots_;     // size is zero or a power of two
+  std::vector<Batch> batches_;  // oldest first
 };
 
+std::string_view suggestion_of(const RepeatedQuery& query);
+
 // Writes the result on the root span: db.query_count, db.max_query_repetitions,
-// db.potential_n_plus_one, and one event nuages.n_plus_one per flagged statement. Nothing is
-// written when the trace ran no query. Call before end().
+// db.potential_n_plus_one, db.high_query_count, and one event nuages.n_plus_one per flagged
+// statement. Nothing is written when the trace ran no query. Call before end().
 void annotate_n_plus_one(Span& span, const NPlusOneResult& result);
 
 }  // namespace nuages::trace

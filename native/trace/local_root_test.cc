@@ -100,6 +100,66 @@ TEST(NPlusOneTest, CallSitesAreMergedBoundedAndOrdered) {
   EXPECT_EQ(sites[0].suggestion, "select_related(\"user\")");
 }
 
+TEST(NPlusOneTest, TheOriginOfTheRowsIsTheFirstOfAChain) {
+  const auto root = LocalRoot::create();
+  root->note_batch({"shop.Order", "views.py", 10, "list", 20, "", ""});
+  for (uint32_t i = 0; i < 40; ++i) {  // one of them for each order
+    root->note_batch({"shop.Item", "views.py", 12, "list", 3, "shop.Order", "items"});
+  }
+  for (uint32_t i = 0; i < 6; ++i) root->count_query(0, 1, i == 0 ? 100 : 10, "s");
+  root->add_call_site(0, 1, {"views.py", 13, "list", "Item.product", "x", "shop.Item"});
+  NPlusOneResult result = root->n_plus_one();
+  const CallSite& site = result.flagged.at(0).sites.at(0);
+  EXPECT_EQ(site.suggestion, "prefetch_related(\"items__product\")");
+  EXPECT_EQ(site.origin_line, 10U);
+  EXPECT_EQ(site.origin_rows, 20U);
+  EXPECT_EQ(result.flagged[0].saved_ns, 150U - 100U - 25U);
+
+  for (uint32_t i = 0; i < LocalRoot::kMaxBatches; ++i) {
+    root->note_batch({"shop.Other", "views.py", 100 + i, "f", 2, "", ""});
+  }
+  for (uint32_t i = 0; i < 6; ++i) root->count_query(0, 2, 1, "t");
+  root->add_call_site(0, 2, {"views.py", 14, "list", "Item.product", "x", "shop.Item"});
+  result = root->n_plus_one();
+  for (const RepeatedQuery& query : result.flagged) {
+    EXPECT_EQ(query.sites.at(0).origin_line, query.fingerprint == 1 ? 10U : 0U) << "forgotten";
+  }
+}
+
+TEST(NPlusOneTest, SeriesAreFineAndRepeatedParametersAreNamed) {
+  const auto root = LocalRoot::create();
+  for (uint64_t key : {1, 2, 3}) {
+    for (int i = 0; i < 6; ++i) root->count_query(0, key, 1, "s");
+  }
+  for (uint64_t i = 0; i < 3; ++i) {
+    root->add_call_site(0, 1, {.file = "a.py", .line = 1, .parameters = i + 1, .series = true});
+    root->add_call_site(0, 2, {.file = "a.py", .line = 2, .parameters = 9, .series = i != 0});
+    root->add_call_site(0, 3, {.file = "a.py", .line = 3, .parameters = i + 1});
+  }
+  const NPlusOneResult result = root->n_plus_one();
+  ASSERT_EQ(result.flagged.size(), 2U) << "all of the first were one of a series";
+  for (const RepeatedQuery& query : result.flagged) {
+    EXPECT_EQ(query.same_parameters, query.fingerprint == 2);
+    EXPECT_EQ(suggestion_of(query).empty(), query.fingerprint == 3);
+  }
+  EXPECT_EQ(result.max_repetitions, 6U);
+}
+
+TEST(NPlusOneTest, OptionsOfTheProcessSetThresholdAndExceptions) {
+  const auto root = LocalRoot::create();
+  for (uint64_t key : {1, 2, 3}) {
+    for (int i = 0; i < 4; ++i)
+      root->count_query(0, key, 1, key == 2 ? "SELECT django_session" : "s");
+  }
+  root->add_call_site(0, 1, {.file = "a.py", .line = 1, .relation = "Order.user"});
+  set_n_plus_one_options({.threshold = 3, .many = 10, .allow = {"Order.*", "*session*"}});
+  const NPlusOneResult result = root->n_plus_one();
+  ASSERT_EQ(result.flagged.size(), 1U);
+  EXPECT_EQ(result.flagged[0].fingerprint, 3U);
+  set_n_plus_one_options({});
+  EXPECT_FALSE(root->n_plus_one().potential_n_plus_one);
+}
+
 TEST(NPlusOneTest, CountsFromManyThreads) {
   const auto root = LocalRoot::create();
   std::vector<std::thread> threads;

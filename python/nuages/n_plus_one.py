@@ -33,11 +33,24 @@ class RepeatedQuery:
     function: str
     relation: str  # "Order.user" when the query loads a relation, else empty
     suggestion: str  # 'select_related("user")' when known, else empty
+    via: str = ""  # the templates and the serializer on the way: "OrderSerializer.user < orders/list.html:3"
+    origin_file: str = ""  # where the rows were fetched that were then used one by one; empty when not seen
+    origin_line: int = 0
+    origin_function: str = ""
+    rows: int = 0  # how many those were
+    saved_ns: int = 0  # an estimate of what the fix saves
+    same_parameters: bool = False  # one and the same query again and again
 
     def __str__(self) -> str:
         lines = [f"{self.count} times: {self.statement}"]
         if self.file:
             lines.append(f"    at {self.file}:{self.line} in {self.function}")
+        if self.via:
+            lines.append(f"    through {self.via}")
+        if self.origin_file:
+            lines.append(
+                f"    for {self.rows} rows fetched at {self.origin_file}:{self.origin_line} in {self.origin_function}"
+            )
         if self.relation:
             lines.append(f"    loads {self.relation}")
         if self.suggestion:

@@ -95,6 +95,15 @@ def parse_count(value: Any) -> int:
     return count
 
 
+def parse_repetitions(value: Any) -> int:
+    count = parse_count(value)
+    if count < 2:
+        raise BadValue(
+            "use a whole number of 2 or more: the place of a query is looked for from its third execution on"
+        )
+    return count
+
+
 def parse_dict(value: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise BadValue("use a dict")
@@ -207,6 +216,27 @@ _ALL = (
         (),
         parse_mask_functions,
         "Python functions (key, value) -> value, or None to drop it, or their dotted names; slow.",
+    ),
+    Setting(
+        "n_plus_one_threshold",
+        ("NUAGES_N_PLUS_ONE_THRESHOLD",),
+        5,
+        parse_repetitions,
+        "How often a statement may run in a trace before it is an N+1 query.",
+    ),
+    Setting(
+        "n_plus_one_allow",
+        ("NUAGES_N_PLUS_ONE_ALLOW",),
+        (),
+        parse_patterns,
+        "Relations or statements that may, with * and ?: Order.user, *django_session*.",
+    ),
+    Setting(
+        "query_count_threshold",
+        ("NUAGES_QUERY_COUNT_THRESHOLD",),
+        10,
+        parse_count,
+        "More queries than that in a trace set db.high_query_count.",
     ),
     Setting(
         "excluded_urls",

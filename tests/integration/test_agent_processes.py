@@ -323,7 +323,7 @@ def route_name(route):
 
 signal.signal(signal.SIGUSR1, handler)
 application = get_wsgi_application()
-_native.configure_hooks(support.request_options, route_name, support.call_site, ())
+_native.configure_hooks(support.request_options, route_name, lambda parameters: None, (), lambda queryset: None)
 try:
     application(RequestFactory().get("/shelf/").environ, lambda *answer: None)
 except BaseException as caught:

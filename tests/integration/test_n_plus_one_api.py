@@ -53,7 +53,8 @@ class TestCounter:
         assert lines[0] == f"3 times: {STATEMENT}"
         assert lines[1].startswith("    at ")
         assert lines[1].endswith(" in _authors.<locals>.<listcomp>") or lines[1].endswith(" in _authors")
-        assert lines[2:] == ["    loads Book.author", '    fix: select_related("author")']
+        assert lines[2].startswith("    for 3 rows fetched at ") and lines[2].endswith(" in _authors")
+        assert lines[3:] == ["    loads Book.author", '    fix: select_related("author")']
 
 
 PROJECT = """

@@ -24,6 +24,7 @@ NAMES = (
     "middleware",
     "view",
     "orm",
+    "queryset",
     "transaction",
     "psycopg",
     "psycopg2",
@@ -54,6 +55,7 @@ NAMES = (
 TRIGGERS = (
     "django",
     "django.core.cache",
+    "django.db.models",
     "channels.consumer",
     "channels.routing",
     "django.core.mail",

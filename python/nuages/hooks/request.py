@@ -14,7 +14,7 @@ from typing import Any
 from opentelemetry import context, trace
 
 from nuages import _native
-from nuages.hooks import asgi_support, support
+from nuages.hooks import asgi_support, places, support
 from nuages.hooks.routes import route_name
 
 _patches = support.Patches()
@@ -38,7 +38,7 @@ def install() -> None:
         exceptions.BadRequest,
         exceptions.SuspiciousOperation,
     )
-    _native.configure_hooks(support.request_options, route_name, support.call_site, expected)
+    _native.configure_hooks(support.request_options, route_name, places.call_site, expected, places.note_batch)
     _patches.replace(wsgi.WSGIHandler, "__call__", "wsgi")
     _patches.replace(base.BaseHandler, "get_response", "get_response")
     _patches.replace(base.BaseHandler, "resolve_request", "resolve")

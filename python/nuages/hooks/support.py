@@ -1,18 +1,16 @@
-"""What every hook module uses: replacing and restoring attributes, errors that never reach the application, the place of a query."""
+"""What every hook module uses: replacing and restoring attributes, errors that never reach the application."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import functools
-import inspect
 import logging
 import os
 import re
 import sys
-import sysconfig
 from collections.abc import Iterator, Mapping
-from types import FrameType, ModuleType
+from types import ModuleType
 from typing import Any, Callable, Optional
 
 from opentelemetry import context as context_api
@@ -401,6 +399,9 @@ def refresh() -> None:
     request_options["user"] = note_user if allowed and settings.get("capture_user") else None
     request_options["commenter"] = sql_comment.refresh()
     _note_propagator()
+    _native.set_n_plus_one(
+        settings.get("n_plus_one_threshold"), settings.get("query_count_threshold"), settings.get("n_plus_one_allow")
+    )
     names = {word.strip().lower() for word in os.environ.get("OTEL_SEMCONV_STABILITY_OPT_IN", "").split(",")}
     request_options["semconv_http"] = 2 if "http/dup" in names else 1 if "http" in names else 0
     entries = tuple(settings.get("excluded_urls"))
@@ -430,172 +431,3 @@ def note_user(span: Any, request: Any) -> None:
         value = known.get(field)
         if value is not None and key not in set_already:
             span.set_attribute(key, str(value))
-
-
-# ---- the place of a repeated query ----
-
-_LIBRARY_PARTS = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
-
-
-def _folders(*names: str) -> tuple[str, ...]:
-    files = (getattr(sys.modules.get(name), "__file__", None) for name in names)
-    return tuple(os.path.dirname(file) + os.sep for file in files if file)
-
-
-_STANDARD = tuple({path + os.sep for path in (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")) if path})
-
-
-Place = tuple[str, int, str]  # file, line, function
-
-
-def call_site() -> Optional[tuple[str, int, str, str, str]]:
-    """(file, line, function, relation, suggestion) of the application code that runs the query now being executed.
-
-    Called by the native query hook, only from a statement's third repeat. The place is, whichever comes first on the way out: a frame outside
-    installed packages; the template node being rendered; the user's serializer or view when a library does the looping; else a frame of an
-    installed package that is not Django or its like. Relation and suggestion come from what Django's own frames hold meanwhile.
-    """
-    frameworks = _folders(
-        "nuages",
-        "django",
-        "rest_framework",
-        "celery",
-        "kombu",
-        "billiard",
-        "opentelemetry.trace",
-        "opentelemetry.sdk.trace",
-    )
-    relation = suggestion = ""
-    place: Optional[Place] = None
-    fallback: Optional[Place] = None
-    frame: Optional[FrameType] = sys._getframe(1)
-    while frame is not None and place is None:
-        name = frame.f_code.co_filename
-        if name.startswith(frameworks):
-            if not suggestion and name.endswith(_TELLING_FILES):
-                relation, suggestion = _explain(frame)
-            place = _framework_place(frame, name)
-            if frame.f_code.co_name in ("_get_response", "_get_response_async"):
-                break  # beyond are middleware and server, which did not ask
-        elif any(part in name for part in _LIBRARY_PARTS):
-            fallback = fallback or _place_of(frame)
-        elif not name.startswith(_STANDARD) and not name.startswith("<"):
-            place = _place_of(frame)
-        frame = frame.f_back
-    found = place or fallback
-    return None if found is None else (*found, relation, suggestion)
-
-
-def _place_of(frame: FrameType) -> Place:
-    code = frame.f_code
-    return code.co_filename, frame.f_lineno or 0, str(getattr(code, "co_qualname", code.co_name))
-
-
-def _framework_place(frame: FrameType, file: str) -> Optional[Place]:
-    """What of the application's a frame of Django or DRF works on: a template node, a serializer, a view."""
-    function = frame.f_code.co_name
-    try:
-        if function == "render_annotated" and file.endswith(_TEMPLATE_FILE):
-            node = frame.f_locals.get("self")
-            origin, token = getattr(node, "origin", None), getattr(node, "token", None)
-            if origin is not None and token is not None and os.path.isabs(str(origin.name)):
-                return str(origin.name), int(token.lineno or 0), str(origin.template_name or "")
-        elif function == "to_representation" and file.endswith(_SERIALIZER_FILE):
-            return class_place(type(frame.f_locals.get("self")))
-        elif function in ("_get_response", "_get_response_async"):
-            view = frame.f_locals.get("callback")
-            owner = getattr(view, "cls", None) or getattr(view, "view_class", None)
-            code = getattr(view, "__code__", None)
-            return (
-                class_place(owner)
-                if owner is not None
-                else (code.co_filename, code.co_firstlineno, code.co_name)
-                if code
-                else None
-            )
-    except Exception:
-        failed("finding the place of a query")
-    return None
-
-
-def class_place(owner: Any) -> Optional[Place]:
-    """Where a class is defined, unless a library defines it."""
-    try:
-        file, line = inspect.getsourcefile(owner), inspect.getsourcelines(owner)[1]
-    except (OSError, TypeError):
-        return None
-    if file is None or any(part in file for part in _LIBRARY_PARTS):
-        return None
-    return file, line, str(owner.__qualname__)
-
-
-_TEMPLATE_FILE = os.path.join("django", "template", "base.py")
-_SERIALIZER_FILE = os.path.join("rest_framework", "serializers.py")
-_TELLING_FILES = tuple(
-    os.path.join("django", "db", "models", *parts)
-    for parts in (("fields", "related_descriptors.py"), ("query.py",), ("base.py",))
-)
-_BY_METHOD = {
-    "get": "in_bulk()",
-    "count": "annotate(Count(...))",
-    "exists": "annotate(Exists(...))",
-    "create": "bulk_create()",
-    "save": "bulk_update()",
-}
-
-
-def _explain(frame: FrameType) -> tuple[str, str]:
-    function = frame.f_code.co_name
-    if function not in _BY_METHOD and function not in ("get_object", "__get__", "_fetch_all", "iterator"):
-        return "", ""
-    owner = frame.f_locals.get("self")
-    try:
-        if function == "get_object":
-            field = owner.field  # type: ignore[union-attr]
-            return f"{field.model.__name__}.{field.name}", f'select_related("{field.name}")'
-        if function == "__get__":
-            related = owner.related  # type: ignore[union-attr]
-            name = related.get_accessor_name()
-            return f"{related.model.__name__}.{name}", f'select_related("{name}")'
-        if function == "get" and frame.f_back is not None and frame.f_back.f_code.co_name in ("get_object", "__get__"):
-            return "", ""  # a lazy load: the next frame knows more
-        relation = _manager_relation(owner)
-        if relation:
-            return ".".join(relation), f'prefetch_related("{relation[1]}")'
-        if function in _BY_METHOD and not (
-            frame.f_back is not None and frame.f_back.f_code.co_filename == frame.f_code.co_filename
-        ):
-            return "", _BY_METHOD[function]
-    except Exception:
-        failed("explaining a repeated query")
-    return "", ""
-
-
-def _manager_relation(queryset: Any) -> Optional[tuple[str, str]]:
-    """(model, accessor) when the queryset came from a related manager such as `author.books` or `book.tags`."""
-    known = getattr(queryset, "_known_related_objects", None)
-    if known:
-        field = next(iter(known))
-        return field.related_model.__name__, field.remote_field.get_accessor_name()
-    instance = getattr(queryset, "_hints", {}).get("instance")
-    if instance is None:
-        return None
-    tables = set(queryset.query.alias_map) | {
-        getattr(join, "table_name", "") for join in queryset.query.alias_map.values()
-    }
-    options = instance._meta
-    for field in options.many_to_many:
-        if field.related_model is queryset.model and field.remote_field.through._meta.db_table in tables:
-            return type(instance).__name__, field.name
-    for related in options.related_objects:
-        if (
-            related.many_to_many
-            and related.related_model is queryset.model
-            and related.through._meta.db_table in tables
-        ):
-            return type(instance).__name__, related.get_accessor_name()
-    return None
-
-
-# What the drivers' hooks need; the request hook adds what needs Django.
-_native.configure_hooks(request_options, None, call_site, ())

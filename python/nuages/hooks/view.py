@@ -11,7 +11,7 @@ import inspect
 from typing import Any, Callable
 
 from nuages import _native
-from nuages.hooks import support
+from nuages.hooks import places, support
 
 _patches = support.Patches()
 _cache: dict[Any, Any] = {}
@@ -96,7 +96,7 @@ def _code(target: Any, namespace: str, function: str) -> dict[str, Any]:
     if code is not None:
         attributes["code.filepath"], attributes["code.lineno"] = code.co_filename, code.co_firstlineno
     elif isinstance(target, type):
-        place = support.class_place(target)
+        place = places.class_place(target)
         if place is not None:
             attributes["code.filepath"], attributes["code.lineno"] = place[0], place[1]
     return attributes
@@ -106,5 +106,5 @@ def _handler(owner: type, name: str) -> Any:
     """The method if the user wrote it; the class if a library's base class did."""
     for base in owner.__mro__:
         if name in vars(base):
-            return vars(base)[name] if support.class_place(base) is not None else owner
+            return vars(base)[name] if places.class_place(base) is not None else owner
     return owner

@@ -1049,3 +1049,19 @@ def comments(path="/books/3/"):
         settings.override(sql_commenter=None)
         hooks.support.refresh()
     return told
+
+
+def detect(what):
+    """What the detector says of one function of catalog/detector.py."""
+    import dataclasses
+
+    import nuages
+    from catalog import detector
+    from django.db import transaction
+
+    function = {**detector.LOOPS, **detector.FINE}[what]
+    with transaction.atomic(), nuages.count_queries() as queries:
+        function()
+        transaction.set_rollback(True)
+    report = queries.report()
+    return {"queries": report.query_count, "repeated": [dataclasses.asdict(query) for query in report.repeated]}
