@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any, Callable, Optional
 
 from nuages import settings
-from nuages.hooks import support
+from nuages.hooks import places, support
 
 NAMES = (
     "request",
@@ -83,6 +83,8 @@ TRIGGERS = (
 )
 
 OLDEST_DJANGO = (3, 2)
+
+places.configure()
 
 _lock = threading.RLock()
 _installed: dict[str, ModuleType] = {}

@@ -17,7 +17,8 @@ import uuid
 from types import FrameType
 from typing import Any, NamedTuple, Optional
 
-from nuages.hooks.support import failed
+from nuages import _native
+from nuages.hooks.support import failed, request_options
 
 _LIBRARY_PARTS = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 _STANDARD = tuple({path + os.sep for path in (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")) if path})
@@ -405,3 +406,8 @@ def _manager_relation(queryset: Any) -> Optional[tuple[str, str, str]]:
         ):
             return type(instance).__name__, related.get_accessor_name(), _label(type(instance))
     return None
+
+
+def configure() -> None:
+    """What the drivers' hooks need; the request hook adds what needs Django."""
+    _native.configure_hooks(request_options, None, call_site, (), note_batch)
