@@ -15,6 +15,7 @@ from conftest import Traced
 from nuages import settings
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpSpanExporter
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import (
     ConcurrentMultiSpanProcessor,
     SpanProcessor,
@@ -254,3 +255,29 @@ def test_resource_detection(run_python: Any, otlp_server: Any) -> None:
     assert values["service.name"].string_value == "wins" and values["team"].string_value == "a,b"
     assert values["os.type"].string_value == "linux" and values["host.name"].string_value == socket.gethostname()
     assert values["process.pid"].int_value > 0 and values["telemetry.sdk.language"].string_value == "python"
+
+
+@pytest.mark.parametrize("group", [SynchronousMultiSpanProcessor, ConcurrentMultiSpanProcessor])
+@pytest.mark.parametrize("nested", [False, True], ids=["as the provider's processor", "added to it"])
+def test_native_processors_in_a_group(otlp_server: Any, group: Any, nested: bool) -> None:
+    """A group is Python code, so its members get their spans through it; what arrives is the same, with the provider's resource."""
+    members = group()
+    resource = Resource({"service.name": "grouped"})
+    options = {} if nested else {"active_span_processor": members}
+    provider = TracerProvider(shutdown_on_exit=False, resource=resource, **options)
+    if nested:
+        provider.add_span_processor(members)
+    members.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=otlp_server.endpoint)))
+    memory = InMemorySpanExporter()
+    members.add_span_processor(SimpleSpanProcessor(memory))
+    with provider.get_tracer("t", "1").start_as_current_span("to jane@example.com") as span:
+        span.set_attribute("k", 1)
+    assert provider.force_flush(20_000) is True
+    (sent,) = otlp_server.spans()
+    (kept,) = memory.get_finished_spans()
+    assert sent.name == kept.name and "jane" not in sent.name and sent.attributes[0].value.int_value == 1
+    (arrived,) = otlp_server.received[0].request.resource_spans
+    values = {one.key: one.value.string_value for one in arrived.resource.attributes}
+    assert values["service.name"] == "grouped" and arrived.scope_spans[0].scope.name == "t"
+    provider.shutdown()
+    assert not provider.get_tracer("t").start_span("late").is_recording()

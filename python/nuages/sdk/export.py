@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 import weakref
 from typing import Any, Optional
 
@@ -15,7 +16,9 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace import export as sdk_export
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
+import nuages
 from nuages import _native, settings
+from nuages.sdk import foreign
 from nuages.sdk.otlp_grpc import OTLPSpanExporter
 from nuages.sdk.otlp_http import OTLPSpanExporter as HTTPSpanExporter
 from nuages.sdk.otlp_options import NativeExporter
@@ -58,6 +61,11 @@ def make_pipeline(
     return pipeline
 
 
+def described(resource: Any) -> tuple[dict[str, Any], str]:
+    """A resource as a pipeline sends it."""
+    return {**resource.attributes, "nuages.version": nuages.__version__}, resource.schema_url or ""
+
+
 def is_native(exporter: object) -> bool:
     """Exactly our classes: a user's subclass may override export() and must be called."""
     return type(exporter) in (OTLPSpanExporter, HTTPSpanExporter) and getattr(exporter, "native", False)
@@ -91,15 +99,39 @@ class _NativeHalf:
     pipeline: Any = None
     _exporter: Any = None
     _shutdown = False
+    _resource: Any = None  # of the spans that came by on_end(), while a provider of ours is not in charge
+    _others: Any = None  # resource -> pipeline, where spans of several providers come
 
     def on_start(self, span: Any, parent_context: Any = None) -> None:
         return None
 
     def on_end(self, span: ReadableSpan) -> None:
-        if self.pipeline is not None:
-            self.pipeline.publish(span)
-        else:
+        """From a group or a wrapper; a provider of ours publishes by itself."""
+        if self.pipeline is None:
             super().on_end(span)  # type: ignore[misc]
+            return
+        if not (span.context and span.context.trace_flags.sampled):
+            return
+        copy = foreign.native(span)
+        if copy is not None:
+            self._pipeline_for(span.resource).publish(copy)
+
+    def _pipeline_for(self, resource: Any) -> Any:
+        if self._resource is resource:
+            return self.pipeline
+        if self._resource is None or self._resource == resource:
+            self._resource = resource
+            self.pipeline.set_resource(*described(resource))
+            return self.pipeline
+        self._others = self._others or {}
+        other = self._others.get(resource)
+        if other is None:
+            other = self._others[resource] = self._make_pipeline()
+            other.set_resource(*described(resource))
+        return other
+
+    def _make_pipeline(self) -> Any:
+        raise NotImplementedError
 
     def shutdown(self) -> None:
         if self.pipeline is not None:
@@ -115,12 +147,18 @@ class _NativeHalf:
             worker: Any = self.__dict__.get("_batch_processor")
             if worker is not None:
                 worker._shutdown = True
+            for other in (self._others or {}).values():
+                other.shutdown(int(settings.get("shutdown_timeout") * 1000))
             self._exporter.shutdown()
 
     def force_flush(self, timeout_millis: Optional[int] = 30_000) -> bool:
         timeout = 30_000 if timeout_millis is None else int(timeout_millis)
         if self.pipeline is not None:
-            return bool(self.pipeline.force_flush(timeout))
+            deadline = time.monotonic() + timeout / 1000
+            done = bool(self.pipeline.force_flush(timeout))
+            for other in (self._others or {}).values():
+                done = bool(other.force_flush(max(0, int((deadline - time.monotonic()) * 1000)))) and done
+            return done
         return bool(super().force_flush(timeout))  # type: ignore[misc]
 
 
@@ -161,8 +199,12 @@ class BatchSpanProcessor(_NativeHalf, OfficialBatchSpanProcessor):  # type: igno
         self._exporter = span_exporter
         if "span_exporter" not in vars(BatchSpanProcessor):  # an attribute in older releases
             setattr(self, "span_exporter", span_exporter)  # noqa: B010 - mypy knows the property only
-        self.pipeline = make_pipeline(span_exporter, queue, batch, delay, timeout)
+        self._sizes = (queue, batch, delay, timeout)
+        self.pipeline = self._make_pipeline()
         self._batch_processor = _Settings(self, queue, delay, batch, timeout)
+
+    def _make_pipeline(self) -> Any:
+        return make_pipeline(self._exporter, *self._sizes)
 
     def shutdown(self) -> None:
         worker = getattr(self, "_batch_processor", None)
@@ -190,7 +232,10 @@ class SimpleSpanProcessor(_NativeHalf, OfficialSimpleSpanProcessor):  # type: ig
             super().__init__(span_exporter, **options)
             return
         self._exporter = self.span_exporter = span_exporter
-        self.pipeline = make_pipeline(span_exporter, 2048, 1, 1)
+        self.pipeline = self._make_pipeline()
+
+    def _make_pipeline(self) -> Any:
+        return make_pipeline(self._exporter, 2048, 1, 1)
 
     def on_end(self, span: ReadableSpan) -> None:
         super().on_end(span if self.pipeline is not None else masked(span))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional, Union
 from urllib.parse import unquote
@@ -17,6 +18,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from nuages import _native, settings
+from nuages.sdk import foreign
 
 logger = logging.getLogger("nuages")
 
@@ -288,16 +290,24 @@ class NativeExporter(SpanExporter):  # type: ignore[misc]
         if self._shutdown:
             self._official_logger().warning("Exporter already shutdown, ignoring batch")
             return SpanExportResult.FAILURE
-        from nuages.sdk.export import make_pipeline
+        from nuages.sdk.export import described, make_pipeline
 
         if self._pipeline is None:
             self._pipeline = make_pipeline(
                 self, max_queue_size=8192, max_export_batch_size=8192, schedule_delay_millis=3_600_000
             )
-        before = self._pipeline.counters()["exported"]
-        accepted = sum(1 for span in spans if self._pipeline.publish(span))
-        self._pipeline.force_flush(int(self._timeout * 1000))
-        done = self._pipeline.counters()["exported"] - before
+        groups: dict[int, list[Any]] = {}  # by identity: a Resource makes JSON of itself to be hashed
+        for span in spans:
+            groups.setdefault(id(span.resource), []).append(span)
+        deadline = time.monotonic() + self._timeout
+        accepted = done = 0
+        for group in groups.values():
+            self._pipeline.set_resource(*described(group[0].resource))
+            before = self._pipeline.counters()["exported"]
+            copies = [foreign.native(span) for span in group]
+            accepted += sum(1 for copy in copies if copy is not None and self._pipeline.publish(copy))
+            self._pipeline.force_flush(max(0, int((deadline - time.monotonic()) * 1000)))
+            done += self._pipeline.counters()["exported"] - before
         return SpanExportResult.SUCCESS if accepted == len(spans) and done >= accepted else SpanExportResult.FAILURE
 
     def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:

@@ -25,11 +25,10 @@ from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.util.instrumentation import InstrumentationInfo, InstrumentationScope
 from opentelemetry.trace.propagation import _SPAN_KEY
 
-import nuages
 from nuages import _lifecycle, _native, _native_side, settings
 from nuages.sdk import environment, metered, privacy
 from nuages.sdk.attributes import SpanAttributes, bounded, clean_value
-from nuages.sdk.export import BatchSpanProcessor, SimpleSpanProcessor
+from nuages.sdk.export import BatchSpanProcessor, SimpleSpanProcessor, described
 from nuages.sdk.sampling import RateLimitingSampler
 
 logger = logging.getLogger("nuages")
@@ -222,6 +221,8 @@ class TracerProvider(OfficialTracerProvider):  # type: ignore[misc]
         )
         self._disabled = bool(settings.get_now("sdk_disabled"))
         self._configure_core()
+        if active_span_processor is not None:
+            self._processors_changed()
         self._follow_settings()
         if shutdown_on_exit:
             _lifecycle.register(self)
@@ -317,10 +318,8 @@ class TracerProvider(OfficialTracerProvider):  # type: ignore[misc]
 
     def _resource_changed(self) -> None:
         self._core.set_resource(self._resource)
-        attributes = dict(self._resource.attributes)
-        attributes["nuages.version"] = nuages.__version__
         for pipeline in self._pipelines:
-            pipeline.set_resource(attributes, self._resource.schema_url or "")
+            pipeline.set_resource(*described(self._resource))
 
     def _processors_changed(self) -> None:
         """Sorts the processors into Python callables and native pipelines. Python runs first, whatever the order of registration (R14.05)."""
