@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
-KEYS = ("a", "b", "c", "http.route", "ключ", "k" * 40, "db.statement", "e.f")
+KEYS = ("a", "b", "c", "http.route", "ключ", "k" * 40, "db.operation", "e.f")
 TEXTS = ("", "x", "naïve ☃ café", "GET /orders/", "0", "ünï", "tab\tline\nend", "\x00nul", "a" * 70, "é" * 40, "🙂🙂🙂")
 EXCEPTIONS = ("ValueError", "KeyError", "RuntimeError", "Custom", "Chained", "NoText", "Group")
 BASE_EXCEPTIONS = ("KeyboardInterrupt", "SystemExit", "GeneratorExit")
