@@ -1,10 +1,12 @@
-// What reads cost beside a full store: a trace by id, the newest traces, searches. The store holds
-// two million spans, or as many as NUAGES_BENCH_SPANS says. NUAGES_CHDB_LIBRARY names the engine.
+// What reads cost beside a full store: a trace by id, the newest traces, searches, roll-ups. The
+// store holds two million spans, or as many as NUAGES_BENCH_SPANS says. NUAGES_CHDB_LIBRARY names
+// the engine.
 #include <benchmark/benchmark.h>
 
 #include <cstdlib>
 #include <random>
 
+#include "query/insight.h"
 #include "query/lists.h"
 #include "query/trace_reader.h"
 #include "store/bench_store.h"
@@ -81,6 +83,39 @@ BENCHMARK_CAPTURE(list, newest, newest())->Unit(benchmark::kMillisecond)->UseRea
 BENCHMARK_CAPTURE(list, route, of_route())->Unit(benchmark::kMillisecond)->UseRealTime();
 BENCHMARK_CAPTURE(list, slow, slow())->Unit(benchmark::kMillisecond)->UseRealTime();
 BENCHMARK_CAPTURE(list, attribute, of_attribute())->Unit(benchmark::kMillisecond)->UseRealTime();
+
+// An hour of the roll-ups; everything there is lies in it.
+InsightFilter hour() {
+  return {.service = "shop",
+          .start = static_cast<int64_t>(store::testing::kBenchStart),
+          .end = static_cast<int64_t>(store::testing::kBenchStart) + 3'600'000'000'000};
+}
+
+template <typename List>
+void insight(benchmark::State& state, List list) {
+  const Filled* data = filled(state);
+  if (data == nullptr) return;
+  for (auto _ : state) {
+    const auto rows = list(*data->store);
+    if (!rows || rows->empty()) state.SkipWithError("nothing found");
+  }
+}
+void red(benchmark::State& state) {
+  insight(state, [](store::Store& store) { return list_red(store, hour()); });
+}
+void queries(benchmark::State& state) {
+  insight(state, [](store::Store& store) { return list_queries(store, hour()); });
+}
+void edges(benchmark::State& state) {
+  insight(state, [](store::Store& store) { return list_edges(store, hour()); });
+}
+void services(benchmark::State& state) {
+  insight(state, [](store::Store& store) { return list_services(store); });
+}
+BENCHMARK(red)->Unit(benchmark::kMillisecond)->UseRealTime();
+BENCHMARK(queries)->Unit(benchmark::kMillisecond)->UseRealTime();
+BENCHMARK(edges)->Unit(benchmark::kMillisecond)->UseRealTime();
+BENCHMARK(services)->Unit(benchmark::kMillisecond)->UseRealTime();
 
 }  // namespace
 }  // namespace nuages::query

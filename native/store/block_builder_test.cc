@@ -245,15 +245,17 @@ TEST(BlockBuilder, TimesThatCannotBe) {
   EXPECT_EQ(block.received[0], 4294967295U);
 }
 
-TEST(SpanBlock, BytesGrowWithContentAndRowsSortByMinuteTraceStart) {
+TEST(SpanBlock, BytesGrowWithContentAndRowsSortByMinuteTraceName) {
   constexpr uint64_t kMinute = 60'000'000'000;
-  const SpanBlock block = make_block("s",
-                                     {{.trace_id = {2, 0}, .span_id = 1, .start = kMinute},
-                                      {.trace_id = {1, 0}, .span_id = 2, .start = kMinute + 9},
-                                      {.trace_id = {1, 0}, .span_id = 3, .start = kMinute + 5},
-                                      {.trace_id = {9, 0}, .span_id = 4, .start = 0}},
-                                     0);
-  EXPECT_EQ(block.sorted_rows(), (std::vector<uint32_t>{3, 2, 1, 0}));
+  const SpanBlock block =
+      make_block("s",
+                 {{.trace_id = {2, 0}, .span_id = 1, .start = kMinute},
+                  {.trace_id = {1, 0}, .span_id = 2, .start = kMinute + 9},
+                  {.trace_id = {1, 0}, .span_id = 3, .start = kMinute + 5},
+                  {.trace_id = {9, 0}, .span_id = 4, .start = 0},
+                  {.trace_id = {1, 0}, .span_id = 5, .name = "another", .start = kMinute + 1}},
+                 0);
+  EXPECT_EQ(block.sorted_rows(), (std::vector<uint32_t>{3, 2, 1, 4, 0}));
   const SpanBlock larger = block_of({{"text", std::string(10'000, 'x')}});
   EXPECT_GT(larger.bytes(), 10'000U);
   EXPECT_LT(larger.bytes(), 20'000U);

@@ -53,7 +53,7 @@ constexpr const char* kSpanTable = R"(
 constexpr const char* kSpanEngine = R"(,
   INDEX attribute_lines splitByChar('\n', attributes) TYPE bloom_filter(0.01) GRANULARITY 4
 ) ENGINE = MergeTree PARTITION BY toYYYYMMDD(received)
-  ORDER BY (toStartOfMinute(ts), trace_id, ts))";
+  ORDER BY (toStartOfMinute(ts), trace_id))";
 
 // Rows are what `select` makes of "nuages.spans AS spans", with the columns in the order of
 // `columns`. The server computes them itself (store/block_rows.h); the text fills a new table of an

@@ -1,6 +1,8 @@
 // The tables of the store and how one block goes into them.
 //
-//   spans       every span, in the order (minute, trace id, start)
+//   spans       every span, in the order (minute, trace id); within a trace spans of
+//               one name lie together, which halves what most columns take (stores made by
+//               version 2 and before keep the order by start)
 //   entry       rows from spans: server, consumer and root spans, by (service, minute, start);
 //   lists trace_ix    rows from spans: trace id -> minutes in which it has spans; narrows trace
 //   reads trace_links rows from spans: link target trace -> the span that links to it n_plus_one

@@ -43,16 +43,17 @@ std::vector<uint32_t> SpanBlock::sorted_rows() const {
   struct Key {
     int64_t minute;
     TraceId trace_id;
-    int64_t ts;
+    uint32_t name;
     uint32_t row;
+    int64_t ts;
   };
   std::vector<Key> keys(rows());
   for (uint32_t row = 0; row < keys.size(); ++row) {
-    keys[row] = {ts[row] / kNanosecondsPerMinute, trace_id[row], ts[row], row};
+    keys[row] = {ts[row] / kNanosecondsPerMinute, trace_id[row], name.code(row), row, ts[row]};
   }
   std::sort(keys.begin(), keys.end(), [](const Key& a, const Key& b) {
-    return std::tie(a.minute, a.trace_id, a.ts, a.row) <
-           std::tie(b.minute, b.trace_id, b.ts, b.row);
+    return std::tie(a.minute, a.trace_id, a.name, a.ts, a.row) <
+           std::tie(b.minute, b.trace_id, b.name, b.ts, b.row);
   });
   std::vector<uint32_t> order(keys.size());
   std::transform(keys.begin(), keys.end(), order.begin(), [](const Key& key) { return key.row; });

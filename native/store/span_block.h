@@ -46,7 +46,7 @@ class SpanBlock {
   // Empty, with the memory kept for the next one: fresh pages cost more than filling them.
   void clear();
 
-  // Row numbers in the store's order (minute, trace id, start): what an insert writes.
+  // Row numbers in the store's order (minute, trace id, name): what an insert writes.
   std::vector<uint32_t> sorted_rows() const;
 
   std::vector<TraceId> trace_id;
