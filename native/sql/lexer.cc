@@ -45,6 +45,11 @@ Token Lexer::next() {
   if (begin < sql_.size()) {
     token.kind = scan(begin);
     token.text = sql_.substr(begin, position_ - begin);
+    if (dialect_ == Dialect::kSqlite) {
+      const bool name = token.kind == TokenKind::kQuoted && token.text.front() == '"';
+      if (name && places_.value_next() && at(position_) != '.') token.kind = TokenKind::kLiteral;
+      places_.pass(token);
+    }
   }
   previous_ = token;
   return token;

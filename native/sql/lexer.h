@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "sql/statement.h"
+#include "sql/value_places.h"
 
 namespace nuages::sql {
 
@@ -56,6 +57,7 @@ class Lexer {
   Dialect dialect_;
   size_t position_ = 0;
   Token previous_;
+  ValuePlaces places_;  // SQLite only
 };
 
 }  // namespace nuages::sql
