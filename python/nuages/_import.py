@@ -32,6 +32,7 @@ INSTRUMENTORS = {
 }
 
 OPENTELEMETRY_TRIGGERS = frozenset({"opentelemetry.trace", "opentelemetry.sdk.trace"})
+TRIGGERS = ("django", "celery", *OPENTELEMETRY_TRIGGERS)
 
 Callback = Callable[[ModuleType], None]
 
@@ -252,10 +253,18 @@ def start() -> None:
     import os
 
     words = [os.environ.get(name, "").strip().lower() for name in ("NUAGES_AUTO", "OTEL_PYTHON_DJANGO_INSTRUMENT")]
-    if not any(word in {"1", "true", "yes", "on"} for word in words):
-        return
+    if any(word in {"1", "true", "yes", "on"} for word in words):
+        install_when_needed()
+
+
+def install_when_needed() -> None:
+    """Installs with an automatic provider as soon as there is something to trace: Django, Celery or OpenTelemetry's API. A process
+    that imports none of them pays for nothing."""
+    import os
+
     found = finder()
-    serve_names(found)
+    hooks = os.environ.get("NUAGES_HOOKS", "").lower()
+    serve_names(found, instrumentors="none" not in [word.strip() for word in hooks.split(",")])
 
     def appeared(module: ModuleType) -> None:
         for name, callbacks in list(found.watched.items()):
@@ -270,7 +279,10 @@ def start() -> None:
 
         install_now(automatic=True)
 
-    for name in ("django", "celery", *OPENTELEMETRY_TRIGGERS):
+    if any(name in sys.modules for name in TRIGGERS):
+        found.when_settled(install)
+        return
+    for name in TRIGGERS:
         found.watch(name, appeared)
 
 

@@ -1,5 +1,8 @@
-"""``import nuages.auto`` as a program's first line: the same as ``nuages.install()`` with a provider from the environment."""
+"""``import nuages.auto`` as a program's first line: the same as ``nuages.install()`` with a provider from the environment.
 
-from nuages._install import install
+The work begins when Django, Celery or OpenTelemetry's API is imported, at once if one of them is there already.
+"""
 
-install(automatic=True)
+from nuages._import import install_when_needed
+
+install_when_needed()
