@@ -1,6 +1,6 @@
 """Queries counted and N+1 patterns found for a piece of code of your own: a decorator for functions, a context manager for blocks.
 
-Both see every statement that goes through Django's cursors, on all databases, whether it is traced or not, also with ``DEBUG = False``, and both
+Both see every statement that goes through Django's cursors or a hooked driver's, on all databases, whether it is traced or not, also with ``DEBUG = False``, and both
 follow asyncio tasks and `sync_to_async` threads. A statement is repeated when only its literals and parameters differ.
 """
 
@@ -96,11 +96,11 @@ class count_queries:
 
 
 def _watch() -> None:
-    """The queries are counted by the ORM's hook, which also works where nothing is exported."""
+    """The queries are counted by the hooks of the ORM and of the drivers, which also work where nothing is exported."""
     from nuages import hooks
 
     if "orm" not in hooks.installed():
-        hooks.install_all(("orm", "request"))
+        hooks.install_all(("orm", "request", "psycopg", "psycopg2", "sqlite3", "pymysql", "mysqlclient", "dbapi"))
 
 
 @overload

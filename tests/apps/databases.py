@@ -212,6 +212,18 @@ def psycopg(address):
     for _ in range(7):
         result.append(connection.execute("SELECT name FROM item WHERE id = %s", (1,), prepare=True).fetchone()[0])
     connection.rollback()
+    with connection.transaction():
+        connection.execute("UPDATE item SET price = 3 WHERE id = 1")
+        with connection.transaction():
+            connection.execute("UPDATE item SET price = 4 WHERE id = 2")
+        with connection.transaction(force_rollback=True):
+            connection.execute("UPDATE item SET price = 5 WHERE id = 3")
+    try:
+        with connection.transaction():
+            raise LookupError
+    except LookupError:
+        result.append(connection.execute("SELECT price FROM item WHERE id < 4 ORDER BY id").fetchall())
+    connection.rollback()
     connection.close()
     return result
 
@@ -260,6 +272,8 @@ async def _psycopg_async(address):
         ]
     )
     await connection.rollback()
+    async with connection.transaction():
+        await connection.execute("UPDATE item SET price = 3 WHERE id = 1")
     await connection.close()
     return result
 
