@@ -9,7 +9,6 @@ own, as processors, context and JSON see them. Costs about a millisecond.
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 from typing import Any, Optional
 
 
@@ -62,6 +61,8 @@ def problem() -> Optional[str]:
 
 def _version() -> str:
     try:
+        import importlib.metadata
+
         return importlib.metadata.version("opentelemetry-sdk")
     except Exception:
         return "(of unknown version)"

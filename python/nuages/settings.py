@@ -7,7 +7,6 @@ hold a secret). The same problems come out as Django system checks (checks.py). 
 
 from __future__ import annotations
 
-import difflib
 import logging
 import os
 import re
@@ -459,6 +458,8 @@ def override(**values: Any) -> None:
 
 
 def _suggestion(word: str, known: Any) -> str:
+    import difflib
+
     close = difflib.get_close_matches(word, list(known), n=1)
     return f"Did you mean {close[0]}?" if close else "Remove it."
 
