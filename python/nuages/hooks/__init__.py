@@ -96,9 +96,10 @@ def install_all(names: Optional[Iterable[str]] = None) -> tuple[str, ...]:
     done = []
     if _django_too_old():
         return ()
+    something = any(name in sys.modules for name in TRIGGERS)  # else the hooks' modules need not even be imported
     with _lock:
         for name in NAMES:
-            if name not in chosen or name in _installed:
+            if name not in chosen or name in _installed or not something:
                 continue
             try:
                 module = importlib.import_module(f"nuages.hooks.{name}")

@@ -160,7 +160,9 @@ class OpenSpan:
     def close(self, error: Optional[BaseException]) -> None:
         context_api.detach(self._token)
         asyncio = sys.modules.get("asyncio")  # heavy, and only who has it can raise its errors
-        if asyncio is not None and isinstance(error, asyncio.CancelledError):  # somebody stopped waiting: no failure of the application
+        if asyncio is not None and isinstance(
+            error, asyncio.CancelledError
+        ):  # somebody stopped waiting: no failure of the application
             self.span.set_attribute("asyncio.cancelled", True)
         elif error is not None:
             self.span.record_exception(error, escaped=True)
