@@ -666,3 +666,25 @@ assert default_app_config == "nuages.apps.NuagesConfig"
 
 def test_a_new_django_sees_no_old_name(run_python: Any) -> None:
     run_python("import nuages\nassert not hasattr(nuages, 'default_app_config')")
+
+
+def test_a_fork_before_any_thread_pool(run_python: Any) -> None:
+    """The official SDK asks its detectors in a thread pool in each forked child: the pool's own handlers must come before that."""
+    run_python(
+        """
+import gc, os, signal
+gc.disable()  # what install() tried is still there
+import nuages
+nuages.install()
+from opentelemetry.sdk.trace import TracerProvider
+provider = TracerProvider()
+def hung(*_):
+    os.kill(child, signal.SIGKILL)
+signal.signal(signal.SIGALRM, hung)
+signal.alarm(20)
+child = os.fork()
+if child == 0:
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+"""
+    )

@@ -206,6 +206,10 @@ class TracerProvider(OfficialTracerProvider):  # type: ignore[misc]
         span_limits: Optional[Any] = None,
         **options: Any,
     ) -> None:
+        # The SDK asks its detectors in a thread pool again in a forked child. That pool must have registered for forks before the SDK does, or
+        # the child waits for the pool's lock for ever.
+        import concurrent.futures.thread  # noqa: F401
+
         self._core = _native.ProviderCore()
         self._shut_down = False
         self._pipelines: tuple[Any, ...] = ()
