@@ -267,19 +267,20 @@ def test_the_application_ends_as_without_us(redis_url, tmp_path):
             text=True,
         )
         both.append((sender, running))
-    ends = []
+    ends, codes = [], []
     for sender, running in both:
         try:
             ends.append([json.loads(line) for line in sender.communicate(timeout=120)[0].splitlines()])
             assert sender.returncode == 0
         finally:
             sender.kill()
-            assert running.stop() == 0
+            codes.append(running.stop())
     names = {f"catalog.tasks.{name}" for name in ("add", "endless", "patient", "total", "stubborn", "leave")}
     collector.wait_for(lambda spans: names <= {span["name"] for span in spans})
     collector.stop()
     assert len(ends[0]) == 14
     assert ends[0] == ends[1]
+    assert codes[0] == codes[1]  # some versions end with 1 after a task's SystemExit
 
 
 @needs_redis
