@@ -11,6 +11,7 @@ from conftest import attributes
 TREE = [
     "GET /books/{shelf}/",
     "  CommonMiddleware.process_request",
+    "  urls.resolve",
     "  shop_urls.books",
     "    SELECT FROM shop_app_book",
     *["    SELECT FROM shop_app_author WHERE id = ?"] * 10,
