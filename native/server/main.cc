@@ -15,6 +15,7 @@
 #include "server/commands.h"
 #include "server/options.h"
 #include "server/server.h"
+#include "store/attribute_text.h"
 
 namespace {
 
@@ -26,13 +27,24 @@ void write_log(nuages::LogLevel level, std::string_view component, std::string_v
   spdlog::log(kLevels[static_cast<size_t>(level)], "{}: {}", component, message);
 }
 
-void set_up_log(nuages::LogLevel level) {
+void write_json_log(nuages::LogLevel level, std::string_view component, std::string_view message) {
+  static constexpr spdlog::level::level_enum kLevels[] = {spdlog::level::debug, spdlog::level::info,
+                                                          spdlog::level::warn, spdlog::level::err};
+  std::string fields = R"("component":)";
+  nuages::store::append_json_string(fields, component);
+  fields += R"(,"message":)";
+  nuages::store::append_json_string(fields, message);
+  spdlog::log(kLevels[static_cast<size_t>(level)], "{}", fields);
+}
+
+void set_up_log(nuages::LogLevel level, bool json) {
   spdlog::set_default_logger(
       std::make_shared<spdlog::logger>("", std::make_shared<spdlog::sinks::stderr_sink_mt>()));
   spdlog::set_level(spdlog::level::debug);
-  spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e%z %l %v");
+  spdlog::set_pattern(json ? R"({"time":"%Y-%m-%dT%H:%M:%S.%e%z","level":"%l",%v})"
+                           : "%Y-%m-%dT%H:%M:%S.%e%z %l %v");
   nuages::set_log_level(level);
-  nuages::set_log_sink(&write_log);
+  nuages::set_log_sink(json ? &write_json_log : &write_log);
 }
 
 void print_line(const std::string& line) {
@@ -84,7 +96,7 @@ int main(int argc, char** argv) {
     case nuages::server::CommandLine::Action::kRun:
       break;
   }
-  set_up_log(line.options.log_level);
+  set_up_log(line.options.log_level, line.options.json_log);
   try {
     return run(line.options);
   } catch (const std::exception& error) {

@@ -59,12 +59,16 @@ CommandLine parse_command_line(int argc, const char* const* argv,
   std::string ui = options.ui.text();
   std::string level = "info";
   std::string masking = "off";
+  std::string log_format = "text";
   uint64_t wal_mib = options.max_wal_bytes >> 20;
   double max_store_gib = 0;
   double peer_seconds = 30;
   double stop_seconds = 20;
 
   CLI::App app("Receives OpenTelemetry traces, keeps them and shows them.", "nuages-server");
+  app.footer(
+      "Commands: nuages-server erase, check, backup, restore, keys; each has --help. All of it: "
+      "docs/server.md.");
   // Scripts append to a base command line: the last of repeated options wins.
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   app.set_version_flag("--version", version);
@@ -88,6 +92,8 @@ CommandLine parse_command_line(int argc, const char* const* argv,
   app.add_option("--store-library", options.store_library, "path of libchdb.so")
       ->capture_default_str();
   app.add_option("--log-level", level, "debug, info, warning or error")->capture_default_str();
+  app.add_option("--log-format", log_format, "text, or json: an object a line")
+      ->capture_default_str();
   app.add_option("--max-body", options.max_body_bytes, "largest request, in bytes, decompressed")
       ->capture_default_str();
   app.add_option("--max-wal-mib", wal_mib,
@@ -138,6 +144,10 @@ CommandLine parse_command_line(int argc, const char* const* argv,
     return fail("--log-level=" + level + " is not one of debug, info, warning, error");
   }
   options.log_level = found->second;
+  if (log_format != "text" && log_format != "json") {
+    return fail("--log-format=" + log_format + " is not one of text, json");
+  }
+  options.json_log = log_format == "json";
   if (!mask::Policy::of_profile(masking, options.masking)) {
     return fail("--masking=" + masking + " is not one of off, on, guide, gdpr, hipaa");
   }

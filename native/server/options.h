@@ -33,6 +33,7 @@ struct Options {
   bool allow_remote = false;
   std::string store_library;
   LogLevel log_level = LogLevel::kInfo;
+  bool json_log = false;
   uint64_t max_body_bytes = uint64_t{64} << 20;
   uint64_t max_wal_bytes = uint64_t{4} << 30;
   uint64_t peer_timeout_ns = 30'000'000'000;  // a peer that neither sends nor takes bytes

@@ -41,6 +41,8 @@ TEST(Options, Addresses) {
 TEST(Options, MaskingAndCertificates) {
   EXPECT_FALSE(parse({}).options.masking.any());
   EXPECT_TRUE(parse({"--masking=gdpr"}).options.masking.private_data);
+  EXPECT_TRUE(parse({"--log-format=json"}).options.json_log);
+  EXPECT_NE(parse({"--log-format=xml"}).text.find("--log-format=xml"), std::string::npos);
   EXPECT_NE(parse({"--masking=strict"}).text.find("--masking=strict"), std::string::npos);
   EXPECT_NE(parse({"--tls-cert=a.pem"}).text.find("--tls-key"), std::string::npos);
   EXPECT_NE(parse({"--tls-client-ca=a.pem"}).text.find("--tls-cert"), std::string::npos);

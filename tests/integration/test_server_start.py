@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
+import shlex
+import shutil
 import socket
 import subprocess
 from pathlib import Path
@@ -11,6 +15,7 @@ from typing import Any, Callable
 import pytest
 from server_fixture import (  # noqa: F401
     PATIENCE,
+    ROOT,
     Server,
     make_server,
     new_id,
@@ -19,6 +24,9 @@ from server_fixture import (  # noqa: F401
     server_binary,
 )
 from test_server_http import post
+
+DOCUMENT = ROOT / "docs" / "server.md"
+UNIT = ROOT / "deploy" / "systemd" / "nuages-server.service"
 
 
 def run(tmp_path: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -75,6 +83,46 @@ def test_wrong_options(tmp_path: Path) -> None:
     assert_refused(run(tmp_path, "--grpc=4317"), "--grpc=4317", "HOST:PORT")
     assert_refused(run(tmp_path, "--grpc=example.com:1", "--allow-remote"), "example.com", "IP address")
     assert_refused(run(tmp_path, "--nonsense"), "--nonsense", "--help")
+
+
+def test_every_option_is_documented() -> None:
+    text = subprocess.run([str(server_binary()), "--help"], capture_output=True, text=True, check=True).stdout
+    options = set(re.findall(r"(?:^|,)\s*(--[a-z-]+)", text, re.M)) - {"--help"}
+    table = {
+        option
+        for line in DOCUMENT.read_text().splitlines()
+        if line.startswith("| `--")
+        for option in re.findall(r"`(--[a-z-]+)`", line)
+    }
+    assert options == table
+
+
+def test_the_systemd_unit_is_sound(tmp_path: Path) -> None:
+    unit = UNIT.read_text()
+    program = shlex.split(next(line for line in unit.splitlines() if line.startswith("ExecStart=")).partition("=")[2])
+    document = DOCUMENT.read_text()
+    assert all(f"`{word.partition('=')[0]}`" in document for word in program[1:])
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not installed")
+    copy = tmp_path / UNIT.name
+    copy.write_text(unit.replace(program[0], str(server_binary())))
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", str(copy)], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_log_lines_as_json(make_server: Callable[..., Server]) -> None:  # noqa: F811
+    server = make_server("--log-format=json", "--log-level=debug")
+    (server.data / "wal").mkdir(parents=True)
+    (server.data / "wal" / "00000000000000000009.wal").write_bytes(
+        b"no segment at all, but long enough for a header's size"
+    )
+    server.start()
+    assert server.stop() == 0
+    lines = [json.loads(line) for line in server.errors if line]
+    assert any(line["component"] == "wal" and "quarantine" in line["message"] for line in lines)
+    assert all(line["level"] and line["time"] for line in lines)
 
 
 def test_version(tmp_path: Path) -> None:
