@@ -674,6 +674,30 @@ def _authors(count):
     return [book.author.name for book in Book.objects.order_by("id")[:count]]
 
 
+def own_root(count, way):
+    """`count` relations loaded one by one below a root span that the program's own code made with OpenTelemetry's API."""
+    from catalog.models import Book
+    from opentelemetry import trace
+
+    tracer = trace.get_tracer("test")
+    if way == "with":
+        with tracer.start_as_current_span("outer"):
+            _authors(count)
+    elif way == "decorator":
+        tracer.start_as_current_span("outer")(_authors)(count)
+    elif way == "use_span":
+        with trace.use_span(tracer.start_span("outer"), end_on_exit=True):
+            _authors(count)
+    elif way == "below a child":
+        with tracer.start_as_current_span("outer"), tracer.start_as_current_span("inner"):
+            _authors(count)
+    elif way == "in parts":  # no child sees more than one of the queries
+        with tracer.start_as_current_span("outer"):
+            for book in Book.objects.order_by("id")[:count]:
+                with tracer.start_as_current_span("inner"):
+                    book.author  # noqa: B018
+
+
 def decorated(count, fails=False, asynchronous=False):
     """`@detect_n_plus_one` on a function that loads `count` relations one by one, inside a span of the test."""
     import nuages
