@@ -189,3 +189,95 @@ from nuages import _native
 assert _native.hook_failures() == 0
 """
     )
+
+
+def test_nothing_stays_of_a_statement(run_python):
+    """Thousands of statements of every kind leave no memory behind, with and without comments and parameters."""
+    run_python(
+        START
+        + """
+import ctypes, gc, sqlite3
+import django
+from django.conf import settings as django_settings
+django_settings.configure(DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}, USE_TZ=True)
+django.setup()
+from django.db import connection
+from nuages import settings, hooks, _native
+
+class Heap(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_size_t) for name in "arena ordblks smblks hblks hblkhd usmblks fsmblks used free keep".split()]
+
+libc = ctypes.CDLL(None)
+libc.mallinfo2.restype = Heap
+
+def work(times):
+    for number in range(times):
+        own = sqlite3.connect(":memory:")
+        with tracer.start_as_current_span("outer"), nuages.count_queries():
+            own.execute("SELECT ?", (number,)).fetchone()
+            cursor = own.cursor()
+            cursor.executescript("CREATE TABLE t (a); INSERT INTO t VALUES ('a secret')")
+            cursor.executemany("INSERT INTO t VALUES (?)", [(1,), (2,)])
+            try:
+                cursor.execute("SELECT missing FROM t")
+            except sqlite3.Error:
+                pass
+            own.commit()
+            with connection.cursor() as django_cursor:
+                django_cursor.execute("SELECT %s UNION SELECT 2 UNION SELECT 3", [number])
+                django_cursor.fetchone()
+                django_cursor.execute("SELECT 1")
+                django_cursor.fetchall()
+                kept = connection.cursor()
+                kept.execute("SELECT 5")
+                kept.fetchmany
+        own.close()
+        memory.clear()
+    gc.collect()
+    return libc.mallinfo2().used, len(gc.get_objects())
+
+for comments in (False, True):
+    settings.override(sql_commenter=comments, capture_parameters=comments)
+    hooks.support.refresh()
+    work(300)
+    before = work(300)
+    after = work(600)
+    assert after[0] - before[0] < 200_000, (comments, before, after)
+    assert after[1] - before[1] < 200, (comments, before, after)
+assert _native.hook_failures() == 0
+"""
+    )
+
+
+def test_options_of_the_instrumentors(run_python):
+    """R4.13: each option takes away its tag, and without `opentelemetry_values` no bound value leaves either."""
+    run_python(
+        START
+        + """
+import sqlite3
+connection = sqlite3.connect(":memory:")
+seen = []
+connection.set_trace_callback(seen.append)
+
+def ask():
+    seen.clear()
+    memory.clear()
+    with tracer.start_as_current_span("outer"):
+        connection.execute("SELECT ?", ("bound",))
+    [span] = [span for span in memory.get_finished_spans() if span.kind is trace.SpanKind.CLIENT]
+    return seen[-1], span.attributes.get("db.statement.parameters")
+
+assert ask() == ("SELECT 'bound'", "('bound')"), ask()
+from opentelemetry.instrumentation.sqlite3 import SQLite3Instrumentor
+SQLite3Instrumentor().instrument(enable_commenter=True)
+sql, parameters = ask()
+assert "db_driver='sqlite3%3A" in sql and "traceparent='00-" in sql and parameters == "('bound')", (sql, parameters)
+SQLite3Instrumentor().instrument(enable_commenter=True, commenter_options={"opentelemetry_values": False, "db_driver": False})
+sql, parameters = ask()
+assert "dbapi_level='2.0'" in sql and "db_driver" not in sql and "traceparent" not in sql and parameters is None, (sql, parameters)
+SQLite3Instrumentor().instrument(enable_commenter=False)
+assert ask()[0] == "SELECT 'bound'"
+assert SQLite3Instrumentor().instrument_connection(connection) is connection
+""",
+        NUAGES_CAPTURE_PARAMETERS="true",
+    )
