@@ -190,6 +190,7 @@ PyObject* start_message_span(PyObject* module, PyObject* arguments) {
   spec.root = true;
   spec.links = {&link, 1};
   spec.forced_decision = request.recording && context.sampled() ? 1 : 0;
+  spec.excluded = !request.recording;
   Ref span = start_span(*tracer, spec);
   return span.release();
 }

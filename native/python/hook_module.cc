@@ -5,6 +5,7 @@
 #include "python/hook_function.h"
 #include "python/hook_request.h"
 #include "python/hook_span.h"
+#include "python/off_switch.h"
 #include "python/propagation.h"
 #include "python/query_counter.h"
 
@@ -122,6 +123,15 @@ PyObject* note_queries(PyObject* module, PyObject* span) {
   Py_RETURN_NONE;
 }
 
+// set_keep(errors, n_plus_one, slow_ns): which unsampled traces stay.
+PyObject* set_keep(PyObject* /*module*/, PyObject* arguments) {
+  int errors = 0, n_plus_one = 0;
+  unsigned long long slow_ns = 0;
+  if (!PyArg_ParseTuple(arguments, "ppK", &errors, &n_plus_one, &slow_ns)) return nullptr;
+  trace::set_keep_rules({errors != 0, n_plus_one != 0, slow_ns});
+  Py_RETURN_NONE;
+}
+
 // set_n_plus_one(threshold, many, allow)
 PyObject* set_n_plus_one(PyObject* /*module*/, PyObject* arguments) {
   unsigned threshold = 0, many = 0;
@@ -180,6 +190,9 @@ PyMethodDef functions[] = {
     {"start_message_span", start_message_span, METH_VARARGS,
      "start_message_span(name, connection, attributes)"},
     {"annotate_queries", note_queries, METH_O, "Writes query counts and N+1 findings on a span."},
+    {"set_paused", set_paused, METH_O, "set_paused(bool): nothing is recorded while it is true."},
+    {"set_off_file", set_off_file, METH_O, "set_off_file(path): recording is off while it exists."},
+    {"set_keep", set_keep, METH_VARARGS, "set_keep(errors, n_plus_one, slow_ns)"},
     {"set_n_plus_one", set_n_plus_one, METH_VARARGS, "set_n_plus_one(threshold, many, allow)"},
     {nullptr, nullptr, 0, nullptr},
 };
@@ -303,7 +316,7 @@ void hook_failed(Hooks& hooks, std::string_view place) noexcept {
 
 Parent current_parent(Hooks& hooks) noexcept {
   Parent parent;
-  if (!hooks.module.configured()) {
+  if (!hooks.module.configured() || is_off()) {
     parent.kind = ParentKind::kSilent;
     return parent;
   }
@@ -316,6 +329,10 @@ Parent current_parent(Hooks& hooks) noexcept {
   parent.object = span_in_context(hooks.module, context.get());
   if (!parent.object) return parent;
   if (SpanObject* span = as_span(hooks.module, parent.object.get())) {
+    if (SpanObject* recorded = recorded_parent(span); recorded != span) {
+      parent.object = Ref::share(reinterpret_cast<PyObject*>(recorded));
+      span = recorded;
+    }
     // Ended, or of the process before a fork: still a parent, but through the ordinary way.
     parent.kind = span->span == nullptr        ? ParentKind::kSilent
                   : span->span->is_recording() ? ParentKind::kOurs

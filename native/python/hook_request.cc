@@ -120,6 +120,7 @@ Ref start(Hooks& hooks, RequestFacts& facts, PyObject* environ, bool detached, R
   if (exclude) {  // a span that does not record silences everything below it
     spec.root = true;
     spec.forced_decision = 0;
+    spec.excluded = true;
   } else if (!inside) {
     bool known = false;
     if (const Ref extracted = extract(hooks, environ)) {

@@ -1,5 +1,6 @@
 // Leaves: finished spans of database and cache calls.
 #include "python/convert.h"
+#include "python/held.h"
 #include "python/provider.h"
 #include "python/span_object.h"
 
@@ -18,6 +19,7 @@ SpanId record_through_processors(SpanObject* parent, const trace::LeafOptions& l
   options.sampled = parent->span->context().sampled();
   options.attributes = leaf.attributes;
   options.limits = &parent->span->limits();
+  options.duration_ns = leaf.end_ns > leaf.start_ns ? leaf.end_ns - leaf.start_ns : 0;
   trace::SpanRef core = trace::Span::start(options);
   if (!core) return 0;
   if (leaf.sql_clean) core->mark_sql_clean();
@@ -51,8 +53,18 @@ SpanId record_leaf(SpanObject* parent, const trace::LeafOptions& leaf) noexcept 
     const ErrorGuard guard;
     return record_through_processors(parent, leaf);
   }
-  if (!parent->span->context().sampled()) return 0;
-  return trace::record_leaf(*parent->span, leaf, data.sinks);
+  if (parent->span->context().sampled()) {
+    return trace::record_leaf(*parent->span, leaf, data.sinks);
+  }
+  trace::LocalRoot& root = *parent->span->local_root();
+  if (root.fate() == trace::LocalRoot::Fate::kKept) {
+    return trace::record_leaf(*parent->span, leaf, data.sinks);
+  }
+  if (root.fate() != trace::LocalRoot::Fate::kPending) return 0;
+  if (leaf.status == wire::StatusCode::kError) root.note_error();
+  Holder holder(root);
+  trace::RecordSink* const sinks[] = {&holder};
+  return trace::record_leaf(*parent->span, leaf, sinks);
 }
 
 }  // namespace nuages::python

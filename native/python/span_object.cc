@@ -9,7 +9,9 @@
 
 #include "python/args.h"
 #include "python/convert.h"
+#include "python/held.h"
 #include "python/logs.h"
+#include "python/off_switch.h"
 #include "python/provider.h"
 #include "python/span_read.h"
 
@@ -37,12 +39,14 @@ int span_traverse(PyObject* self, visitproc visit, void* arg) {
   Py_VISIT(reinterpret_cast<PyObject*>(self_of(self)->tracer));
   Py_VISIT(self_of(self)->context);
   Py_VISIT(self_of(self)->parent);
+  Py_VISIT(self_of(self)->stand_in);
   Py_VISIT(self_of(self)->exceptions);
   Py_VISIT(self_of(self)->dict);
   return 0;
 }
 
 int span_clear(PyObject* self) {
+  Py_CLEAR(self_of(self)->stand_in);
   Py_CLEAR(self_of(self)->exceptions);
   Py_CLEAR(self_of(self)->dict);
   return 0;
@@ -55,6 +59,7 @@ void span_dealloc(PyObject* self) {
   if (span->weak_references) PyObject_ClearWeakRefs(self);
   Py_CLEAR(span->context);
   Py_CLEAR(span->parent);
+  Py_CLEAR(span->stand_in);
   Py_CLEAR(span->exceptions);
   if (span->dict && (Py_REFCNT(span->dict) > 1 || PyDict_GET_SIZE(span->dict) > 0)) {
     Py_CLEAR(span->dict);
@@ -401,6 +406,57 @@ void note_queries(trace::Span& span) noexcept {
 
 }  // namespace
 
+namespace {
+
+// Whether an unsampled trace that was held until now is kept; called before the span's end. For
+// spans below the root only notes errors.
+bool settle_fate(trace::Span& span, uint64_t end_ns) noexcept {
+  trace::LocalRoot& root = *span.local_root();
+  if (root.fate() != trace::LocalRoot::Fate::kPending || !span.is_recording()) return false;
+  if (span.status() == wire::StatusCode::kError) root.note_error();
+  if (!span.is_local_root()) return false;
+  const trace::KeepRules rules = trace::keep_rules();
+  const uint64_t end = end_ns != 0 ? end_ns : root.now();
+  std::string why;
+  const auto because = [&why](bool holds, std::string_view word) {
+    if (holds) why.append(why.empty() ? "" : ",").append(word);
+  };
+  try {
+    because(rules.errors && root.has_errors(), "error");
+    because(rules.slow_ns != 0 && end > span.start_ns() + rules.slow_ns, "slow");
+    because(rules.n_plus_one && root.n_plus_one().potential_n_plus_one, "n_plus_one");
+    if (!why.empty()) span.set_attribute("nuages.sampling.kept", trace::text_value(why));
+  } catch (const std::bad_alloc&) {
+    why.clear();
+  }
+  return !why.empty();
+}
+
+// `keep`: of the local root of a held trace, whether it stays.
+void publish(const trace::Span& span, bool keep, std::span<trace::RecordSink* const> sinks) {
+  trace::LocalRoot& root = *span.local_root();
+  using Fate = trace::LocalRoot::Fate;
+  const bool held = !span.context().sampled();
+  if (held && root.fate() == Fate::kPending) {
+    if (!span.is_local_root()) {
+      Holder holder(root);
+      span.publish(holder, true);
+      return;
+    }
+    root.settle(keep, sinks);
+  }
+  if (held && root.fate() != Fate::kKept) return;
+  for (trace::RecordSink* sink : sinks) span.publish(*sink, held);
+  if (!span.is_local_root() || root.dropped_spans() == 0) return;
+  try {
+    trace::publish_folded(span, sinks);
+  } catch (const std::bad_alloc&) {
+    return;  // the count on the root is all that is left
+  }
+}
+
+}  // namespace
+
 SpanObject* new_span_object(ModuleState& state, TracerObject* tracer, bool recording) noexcept {
   auto* type = reinterpret_cast<PyTypeObject*>(
       (recording ? state.span_class : state.nonrecording_class).get());
@@ -468,6 +524,11 @@ bool add_exact_span_methods(ModuleState& state) noexcept {
 
 bool finish_span(SpanObject* span, uint64_t end_ns) noexcept {
   note_queries(*span->span);
+  const bool keep = settle_fate(*span->span, end_ns);
+  if (const uint32_t folded = span->span->local_root()->dropped_spans();
+      folded > 0 && span->span->is_local_root()) {
+    span->span->set_attribute("nuages.folded_spans", trace::int_value(folded));
+  }
   if (!span->span->end(end_ns)) {
     Py_DECREF(refused(span, "end()"));
     return true;
@@ -483,9 +544,7 @@ bool finish_span(SpanObject* span, uint64_t end_ns) noexcept {
            run_callbacks(*span->state, data.on_end, kept.get(), nullptr, false);
       span->span->set_editable(false);
     }
-    if (span->span->context().sampled()) {
-      for (trace::RecordSink* sink : data.sinks) span->span->publish(*sink);
-    }
+    if (!is_off()) publish(*span->span, keep, data.sinks);
   }
   drain_logs(*span->state);
   return ok;

@@ -23,6 +23,7 @@ struct SpanObject {
   TracerObject* tracer;      // owned; null for a span made outside a tracer
   PyObject* context;         // cached opentelemetry SpanContext, made on demand
   PyObject* parent;          // the parent's SpanContext object; null: none or not asked for yet
+  PyObject* stand_in;        // owned; of a span that a full trace folded: the recording ancestor
   PyObject* exceptions;      // list of exceptions recorded already, until end()
   PyObject* dict;            // __dict__, made on demand
   PyObject* weak_references;
@@ -35,6 +36,13 @@ struct SpanObject {
 
   const trace::SpanContext& span_context() const noexcept { return span ? span->context() : *bare; }
 };
+
+// The span that new ones below `span` belong to: itself, or the ancestor of a folded one.
+inline SpanObject* recorded_parent(SpanObject* span) noexcept {
+  return span->span == nullptr && span->stand_in != nullptr
+             ? reinterpret_cast<SpanObject*>(span->stand_in)
+             : span;
+}
 
 // Null when `object` is no span of ours.
 inline SpanObject* as_span(ModuleState& state, PyObject* object) noexcept {
@@ -75,6 +83,7 @@ struct SpanSpec {
   // With root: follow this decision instead of asking the sampler (Celery link mode: 1 keep, 0
   // drop).
   int forced_decision = -1;
+  bool excluded = false;  // with forced_decision 0: nothing may keep it
   uint64_t start_ns = 0;
   bool record_exception = true;
   bool set_status_on_exception = true;

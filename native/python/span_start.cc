@@ -4,6 +4,7 @@
 
 #include "python/args.h"
 #include "python/convert.h"
+#include "python/off_switch.h"
 #include "python/provider.h"
 #include "python/span_object.h"
 #include "trace/id_generator.h"
@@ -58,7 +59,7 @@ bool find_parent(ModuleState& state, const SpanSpec& spec, Parent& parent) {
   parent.object = span_in_context(state, spec.context ? spec.context : spec.current);
   if (!parent.object) return true;
   if (SpanObject* span = as_span(state, parent.object.get())) {
-    parent.local = span->span;
+    parent.local = recorded_parent(span)->span;
     parent.context = &span->span_context();
     return true;
   }
@@ -288,12 +289,24 @@ void add_ratio(const ProviderData& data, const SpanSpec& spec, const Parent& par
   return span.span->begin(options);
 }
 
+// Whether the end of an unsampled trace may keep it: then it is recorded until there.
+bool may_be_kept(const Parent& parent) noexcept {
+  if (parent.local != nullptr) {
+    const trace::LocalRoot::Fate fate = parent.local->local_root()->fate();
+    return parent.local->in_own_process() &&
+           (fate == trace::LocalRoot::Fate::kPending || fate == trace::LocalRoot::Fate::kKept);
+  }
+  // Below a span of ours that does not record, that one's decision holds.
+  return !parent.object && trace::keep_rules().any();
+}
+
 Ref start_checked(TracerObject& tracer, const SpanSpec& spec) {
   ModuleState& state = *tracer.state;
   Parent parent;
   if (!find_parent(state, spec, parent)) return {};
   ProviderData& data = *tracer.provider->data;
-  if (!tracer.enabled || !data.enabled) return non_recording(tracer, *parent.context);
+  if (parent.local == nullptr) look_for_off_file();
+  if (!tracer.enabled || !data.enabled || is_off()) return non_recording(tracer, *parent.context);
 
   const bool root = !parent.valid();
   TraceId trace_id = parent.context->trace_id;
@@ -315,7 +328,11 @@ Ref start_checked(TracerObject& tracer, const SpanSpec& spec) {
 
   Sampling sampling;
   if (!sample(tracer, spec, parent, trace_id, sampling)) return {};
-  if (sampling.decision == trace::Decision::kDrop) {
+  const bool held =
+      sampling.decision == trace::Decision::kDrop && !spec.excluded && may_be_kept(parent);
+  if (held) {
+    sampling.decision = trace::Decision::kRecordOnly;
+  } else if (sampling.decision == trace::Decision::kDrop) {
     trace::SpanContext context;
     context.trace_id = trace_id;
     context.span_id = span_id;
@@ -356,7 +373,16 @@ Ref start_checked(TracerObject& tracer, const SpanSpec& spec) {
   const bool begun = mapping || spec.links_object
                          ? begin_with(*span, options, mapping, spec.links_object)
                          : span->span->begin(options);
-  if (!begun) return non_recording(tracer, *parent.context);
+  if (!begun) {
+    Ref folded = non_recording(tracer, *parent.context);
+    if (folded && parent.local != nullptr) {
+      SpanObject* ancestor = recorded_parent(as_span(state, parent.object.get()));
+      reinterpret_cast<SpanObject*>(folded.get())->stand_in =
+          Ref::share(reinterpret_cast<PyObject*>(ancestor)).release();
+    }
+    return folded;
+  }
+  if (held && span->span->is_local_root()) span->span->local_root()->hold_until_end();
   add_ratio(data, spec, parent, *span->span);
   span->record_exception = spec.record_exception;
   span->set_status_on_exception = spec.set_status_on_exception;

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstring>
 #include <new>
 #include <string>
@@ -9,12 +10,10 @@
 
 namespace nuages::trace {
 
-SpanId record_leaf(const Span& parent, const LeafOptions& leaf,
-                   std::span<RecordSink* const> sinks) noexcept {
-  // A parent that is not sampled, has ended or came through a fork has no recorded children.
-  if (!parent.context().sampled() || !parent.in_own_process()) return 0;
-  if (!parent.local_root()->reserve_span()) return 0;
+namespace {
 
+SpanId write_leaf(const Span& parent, const LeafOptions& leaf,
+                  std::span<RecordSink* const> sinks) noexcept {
   const SpanLimits& limits = parent.limits();
   const LimitedAttributes attributes(leaf.attributes, limits.max_attributes, limits);
   const LimitedAttributes event_attributes(leaf.event_attributes, limits.max_event_attributes,
@@ -65,6 +64,46 @@ SpanId record_leaf(const Span& parent, const LeafOptions& leaf,
   put_bytes(put_bytes(put_bytes(at, leaf.name), leaf.status_message), state);
   for (RecordSink* sink : sinks) sink->publish({buffer, size});
   return header.span_id;
+}
+
+}  // namespace
+
+SpanId record_leaf(const Span& parent, const LeafOptions& leaf,
+                   std::span<RecordSink* const> sinks) noexcept {
+  // A parent that is not recorded, has ended or came through a fork has no recorded children.
+  if (!parent.in_own_process()) return 0;
+  LocalRoot& root = *parent.local_root();
+  const LocalRoot::Fate fate = root.fate();
+  if (!parent.context().sampled() && fate != LocalRoot::Fate::kPending &&
+      fate != LocalRoot::Fate::kKept) {
+    return 0;
+  }
+  if (root.reserve_span()) return write_leaf(parent, leaf, sinks);
+  const uint64_t duration = leaf.end_ns > leaf.start_ns ? leaf.end_ns - leaf.start_ns : 0;
+  root.fold({leaf.scope, leaf.kind, leaf.name, leaf.start_ns, duration,
+             leaf.status == wire::StatusCode::kError});
+  return 0;
+}
+
+void publish_folded(const Span& root, std::span<RecordSink* const> sinks) {
+  if (!root.in_own_process()) return;
+  for (const Tail::Group& group : root.local_root()->folded()) {
+    const AttributeView attributes[] = {
+        {"nuages.folded.count", int_value(static_cast<int64_t>(group.count))},
+        {"nuages.folded.duration_ns", int_value(static_cast<int64_t>(group.total_ns))},
+        {"nuages.folded.longest_ns", int_value(static_cast<int64_t>(group.longest_ns))},
+        {"nuages.folded.errors", int_value(static_cast<int64_t>(group.errors))},
+    };
+    LeafOptions leaf;
+    leaf.name = group.name;
+    leaf.kind = group.kind;
+    leaf.scope = group.scope;
+    leaf.start_ns = group.first_ns;
+    leaf.end_ns = std::max(group.last_ns, group.first_ns);
+    leaf.attributes = attributes;
+    leaf.sql_clean = true;
+    write_leaf(root, leaf, sinks);
+  }
 }
 
 }  // namespace nuages::trace

@@ -90,6 +90,9 @@ void LocalRoot::restart(uint64_t steady) noexcept {
   spans_.store(0, std::memory_order_relaxed);
   dropped_.store(0, std::memory_order_relaxed);
   noted_.store(false, std::memory_order_relaxed);
+  errors_.store(false, std::memory_order_relaxed);
+  fate_.store(Fate::kSampler, std::memory_order_relaxed);
+  tail_.reset();
   batches_.clear();
   if (query_count_ == 0) return;
   query_count_ = 0;
@@ -108,6 +111,31 @@ bool LocalRoot::reserve_span() noexcept {
   spans_.fetch_sub(1, std::memory_order_relaxed);
   dropped_.fetch_add(1, std::memory_order_relaxed);
   return false;
+}
+
+void LocalRoot::fold(const FoldedSpan& span) noexcept {
+  std::lock_guard guard(lock_);
+  if (!tail_) tail_.reset(new (std::nothrow) Tail);
+  if (tail_) tail_->fold(span);
+}
+
+std::vector<Tail::Group> LocalRoot::folded() const {
+  std::lock_guard guard(lock_);
+  return tail_ ? tail_->groups() : std::vector<Tail::Group>();
+}
+
+void LocalRoot::hold(std::string_view record) noexcept {
+  std::lock_guard guard(lock_);
+  if (!tail_) tail_.reset(new (std::nothrow) Tail);
+  if (tail_) tail_->hold(record);
+}
+
+void LocalRoot::settle(bool keep, std::span<RecordSink* const> sinks) noexcept {
+  fate_.store(keep ? Fate::kKept : Fate::kDropped, std::memory_order_release);
+  std::lock_guard guard(lock_);
+  if (!tail_) return;
+  if (keep) tail_->publish_held(sinks);
+  tail_->drop_held();
 }
 
 LocalRoot::Slot* LocalRoot::find(uint64_t alias, uint64_t fingerprint, bool insert) noexcept {

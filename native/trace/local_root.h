@@ -2,8 +2,8 @@
 //
 // Holds the clock anchor (wall minus steady time, which a process measures at most once in a
 // millisecond: only a step of the wall clock changes it), the count of spans (at most kMaxSpans,
-// the rest is counted as dropped) and the N+1 table: per (database alias, fingerprint) the number
-// of executions, their time, the statement and a few call sites. Counting a query takes a
+// the rest is folded, see trace/tail.h) and the N+1 table: per (database alias, fingerprint) the
+// number of executions, their time, the statement and a few call sites. Counting a query takes a
 // short lock and one probe of an open hash table; call sites are asked for only from the third
 // repeat, and ever more rarely, because finding them costs a Python frame walk. Where lists of
 // model instances were fetched is noted too (note_batch), so that a finding can name the queryset
@@ -13,11 +13,14 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "trace/ref.h"
+#include "trace/tail.h"
 
 namespace nuages::trace {
 
@@ -119,9 +122,21 @@ class LocalRoot : public RefCounted<LocalRoot> {
   NPlusOneResult n_plus_one(uint32_t threshold) const;
   NPlusOneResult n_plus_one() const { return n_plus_one(n_plus_one_options().threshold); }
 
-  // One more span of this trace; false when kMaxSpans are reached (counted).
+  // One more span of this trace; false when kMaxSpans are reached: then fold() it.
   bool reserve_span() noexcept;
+  void fold(const FoldedSpan& span) noexcept;
+  std::vector<Tail::Group> folded() const;
   uint32_t dropped_spans() const noexcept { return dropped_.load(std::memory_order_relaxed); }
+
+  // An unsampled trace that may be kept (trace/tail.h).
+  enum class Fate : uint8_t { kSampler, kPending, kKept, kDropped };  // kSampler: what that said
+  Fate fate() const noexcept { return fate_.load(std::memory_order_acquire); }
+  void hold_until_end() noexcept { fate_.store(Fate::kPending, std::memory_order_release); }
+  void hold(std::string_view record) noexcept;
+  void note_error() noexcept { errors_.store(true, std::memory_order_relaxed); }
+  bool has_errors() const noexcept { return errors_.load(std::memory_order_relaxed); }
+  // The end of kPending: what was held goes to the sinks or is forgotten.
+  void settle(bool keep, std::span<RecordSink* const> sinks) noexcept;
 
   // Wall time computed from the anchor: monotonic within the trace, one clock read.
   uint64_t now() const noexcept;
@@ -160,11 +175,14 @@ class LocalRoot : public RefCounted<LocalRoot> {
   std::atomic<uint32_t> spans_{0};
   std::atomic<uint32_t> dropped_{0};
   std::atomic<bool> noted_{false};
+  std::atomic<bool> errors_{false};
+  std::atomic<Fate> fate_{Fate::kSampler};
   mutable SpinLock lock_;
   uint32_t query_count_ = 0;
   uint32_t used_ = 0;
   std::vector<Slot> slots_;     // size is zero or a power of two
   std::vector<Batch> batches_;  // oldest first
+  std::unique_ptr<Tail> tail_;
 };
 
 std::string_view suggestion_of(const RepeatedQuery& query);

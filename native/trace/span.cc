@@ -142,7 +142,12 @@ bool Span::begin(const StartOptions& options) noexcept {
       root = LocalRoot::create(steady);
     }
   }
-  if (!root || !root->reserve_span() || !have_buffer()) return false;  // full, or out of memory
+  if (!root || !have_buffer()) return false;  // out of memory
+  if (!root->reserve_span()) {
+    const uint64_t start_ns = options.start_ns != 0 ? options.start_ns : root->wall_at(steady);
+    root->fold({options.scope, options.kind, options.name, start_ns, options.duration_ns});
+    return false;
+  }
   root_ = std::move(root);
   is_local_root_ = is_root;
   serialised_ = options.serialised;
@@ -367,8 +372,13 @@ std::string Span::snapshot() const {
   return copy;
 }
 
-void Span::publish(RecordSink& sink) const noexcept {
-  if (!own_process() || !ended() || !context_.sampled()) return;
+wire::StatusCode Span::status() const noexcept {
+  const Guard guard(*this);
+  return status_;
+}
+
+void Span::publish(RecordSink& sink, bool unsampled) const noexcept {
+  if (!own_process() || !ended() || (!unsampled && !context_.sampled())) return;
   read([&sink](const RecordView& record) { sink.publish(record.bytes()); });
 }
 

@@ -60,12 +60,13 @@ struct StartOptions {
   uint32_t dropped_attributes = 0;
   std::span<const LinkView> links = {};
   const SpanLimits* limits = nullptr;  // copied; null: the defaults
-  bool serialised = false;  // all calls, of all threads, come under one lock of the caller
+  bool serialised = false;   // all calls, of all threads, come under one lock of the caller
+  uint64_t duration_ns = 0;  // of a leaf that is over already: for folding
 };
 
 class Span : public RefCounted<Span> {
  public:
-  // Null when the local trace already has LocalRoot::kMaxSpans spans (counted there) or memory is
+  // Null when the local trace already has LocalRoot::kMaxSpans spans (folded there) or memory is
   // out: the caller goes on with a non-recording span that carries the parent's context.
   static SpanRef start(const StartOptions& options) noexcept;
 
@@ -135,8 +136,11 @@ class Span : public RefCounted<Span> {
     if (locked) lock_.unlock();
   }
 
-  // Hands the record to a sink; after end(), only in the process that started the span.
-  void publish(RecordSink& sink) const noexcept;
+  wire::StatusCode status() const noexcept;
+
+  // Hands the record to a sink; after end(), only in the process that started the span. Unsampled
+  // spans only when asked to.
+  void publish(RecordSink& sink, bool unsampled = false) const noexcept;
 
  private:
   friend class RefCounted<Span>;
@@ -223,5 +227,9 @@ struct LeafOptions {
 // limits apply. With several sinks each gets the same record.
 SpanId record_leaf(const Span& parent, const LeafOptions& leaf,
                    std::span<RecordSink* const> sinks) noexcept;
+
+// Publishes what the local trace of `root` folded, a record for each group below `root`: count and
+// times as nuages.folded.*. After the root's end.
+void publish_folded(const Span& root, std::span<RecordSink* const> sinks);
 
 }  // namespace nuages::trace

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "count_queries", "detect_n_plus_one", "install"]
+__all__ = ["__version__", "count_queries", "detect_n_plus_one", "install", "pause", "resume"]
 
 
 def install(**values: Any) -> None:
@@ -17,6 +17,24 @@ def install(**values: Any) -> None:
     from nuages._install import install as install_now
 
     install_now(**values)
+
+
+def pause() -> None:
+    """Stops all recording in this process until `resume()`: no span starts, none that ends is sent."""
+    _set_paused(True)
+
+
+def resume() -> None:
+    _set_paused(False)
+
+
+def _set_paused(paused: bool) -> None:
+    from nuages import _fallback
+
+    if _fallback.problem() is None:  # without the native core the official SDK records, which knows no such switch
+        from nuages import _native
+
+        _native.set_paused(paused)
 
 
 def __getattr__(name: str) -> Any:

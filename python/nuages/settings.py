@@ -94,6 +94,16 @@ def parse_count(value: Any) -> int:
     return count
 
 
+def parse_keep(value: Any) -> tuple[str, ...]:
+    words = parse_patterns(value)
+    known = ("errors", "slow", "n_plus_one")
+    if words == ("none",):
+        return ()
+    if not words or not set(words) <= set(known):
+        raise BadValue("use none or a comma list of errors, slow and n_plus_one")
+    return words
+
+
 def parse_repetitions(value: Any) -> int:
     count = parse_count(value)
     if count < 2:
@@ -215,6 +225,27 @@ _ALL = (
         (),
         parse_mask_functions,
         "Python functions (key, value) -> value, or None to drop it, or their dotted names; slow.",
+    ),
+    Setting(
+        "keep",
+        ("NUAGES_KEEP",),
+        (),
+        parse_keep,
+        "Which unsampled traces are kept after all: errors, slow, n_plus_one.",
+    ),
+    Setting(
+        "keep_slower_than",
+        ("NUAGES_KEEP_SLOWER_THAN",),
+        1.0,
+        parse_seconds,
+        "Seconds from which on a trace is slow for KEEP.",
+    ),
+    Setting(
+        "off_file",
+        ("NUAGES_OFF_FILE",),
+        "",
+        parse_text,
+        "While this file exists nothing is recorded; looked for once a second.",
     ),
     Setting(
         "n_plus_one_threshold",

@@ -401,6 +401,10 @@ def refresh() -> None:
     request_options["user"] = note_user if allowed and settings.get("capture_user") else None
     request_options["commenter"] = sql_comment.refresh()
     _note_propagator()
+    keep = settings.get("keep")
+    slow_ns = max(1, int(settings.get("keep_slower_than") * 1e9)) if "slow" in keep else 0
+    _native.set_keep("errors" in keep, "n_plus_one" in keep, slow_ns)
+    _native.set_off_file(settings.get("off_file"))
     _native.set_n_plus_one(
         settings.get("n_plus_one_threshold"), settings.get("query_count_threshold"), settings.get("n_plus_one_allow")
     )
