@@ -18,8 +18,8 @@ namespace nuages::query {
 
 struct InsightFilter {
   std::string service = {};
-  std::string route = {};             // of red only
-  std::optional<int64_t> start, end;  // ns: start <= minute < end
+  std::string route = {};                       // of red only
+  std::optional<int64_t> start = {}, end = {};  // ns: start <= minute < end
   uint64_t limit = 50;
 };
 
