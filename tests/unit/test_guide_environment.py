@@ -126,14 +126,40 @@ def test_endpoint(guide: Any, module: str, endpoint: str, url: str) -> None:
     assert exporter(guide(module, spans=0, OTEL_EXPORTER_OTLP_ENDPOINT=endpoint)).startswith(url)
 
 
-@pytest.mark.parametrize("word", ["true", "True", "TRUE", "1", "false", "False", "0", "perhaps"])
-def test_insecure(guide: Any, word: str) -> None:
+AGAIN = """
+import logging, os, sys, warnings
+logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(message)s")
+warnings.simplefilter("always")
+import nuages.auto
+from myproject import MODULE as tracing
+from opentelemetry.sdk.trace import TracerProvider
+for value in VALUES:
+    os.environ["VARIABLE"] = value
+    print("VALUE", value, file=sys.stderr, flush=True)
+    tracing._provider = tracing._announced_in = None
+    made = []
+    tracing.trace.set_tracer_provider = made.append
+    tracing.initialize_tracing()
+    (provider,) = made
+    exporter = provider._active_span_processor._span_processors[0].span_exporter
+    print("EXPORTER", exporter._url, exporter._insecure, provider.sampler.get_description(), flush=True)
+os._exit(0)
+"""
+
+
+def test_insecure(run_python: Any) -> None:
     """R2.06: OTEL_EXPORTER_OTLP_INSECURE in any spelling; anything else is one warning that names it. Without a scheme it decides on TLS."""
-    done = guide(spans=0, OTEL_EXPORTER_OTLP_INSECURE=word, OTEL_EXPORTER_OTLP_ENDPOINT="127.0.0.1:1")
-    insecure = word.lower() in ("true", "1", "perhaps")
-    assert exporter(done).startswith(f"{'http' if insecure else 'https'}://127.0.0.1:1 {insecure}")
-    warned = [line for line in done.stderr.splitlines() if "UserWarning: OTEL_EXPORTER_OTLP_INSECURE" in line]
-    assert len(warned) == (word == "perhaps") and all("'perhaps'" in line for line in warned)
+    words = ["true", "True", "TRUE", "1", "false", "False", "0", "perhaps"]
+    code = AGAIN.replace("MODULE", "tracing").replace("VALUES", repr(words))
+    code = code.replace("VARIABLE", "OTEL_EXPORTER_OTLP_INSECURE")
+    done = run_python(code, **BASE, OTEL_EXPORTER_OTLP_ENDPOINT="127.0.0.1:1")
+    lines = [line for line in done.stdout.splitlines() if line.startswith("EXPORTER")]
+    said = done.stderr.split("VALUE ")[1:]
+    for word, line, errors in zip(words, lines, said):
+        insecure = word.lower() in ("true", "1", "perhaps")
+        assert line.startswith(f"EXPORTER {'http' if insecure else 'https'}://127.0.0.1:1 {insecure}")
+        assert errors.startswith(word) and errors.count("Warning: OTEL_EXPORTER_OTLP_INSECURE") == (word == "perhaps")
+    assert len(lines) == len(said) == len(words)
 
 
 def test_api_key(guide: Any, otlp_server: Any, run_python: Any) -> None:
@@ -156,17 +182,20 @@ print(OTLPSpanExporter(headers={{"authorization": {value!r}}}, insecure=False)._
         assert done.stdout == "()\n" and done.stderr.count("SCOUT_API_KEY") == 1 and len(done.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize(
-    ("value", "rate"),
-    [("", 0.1), ("0.25", 0.25), ("1", 1.0), ("0", 0.0), ("ten", 0.1), ("1.5", 0.1), ("-1", 0.1), ("nan", 0.1)],
-)
-def test_sample_rate(guide: Any, value: str, rate: float) -> None:
+def test_sample_rate(run_python: Any, guide: Any) -> None:
     """R2.08: OTEL_TRACE_SAMPLE_RATE; a wrong value is one error and the default, and the application starts."""
-    done = guide("tracing_production", spans=0, OTEL_TRACE_SAMPLE_RATE=value)
-    assert f"root:TraceIdRatioBased{{{rate}}}" in exporter(done) and f"(sample rate: {rate})" in done.stdout
-    errors = [line for line in done.stderr.splitlines() if "OTEL_TRACE_SAMPLE_RATE" in line]
-    wrong = value in ("ten", "1.5", "-1", "nan")
-    assert len(errors) == wrong and all(repr(value) in line and line.startswith("ERROR") for line in errors)
+    rates = {"": 0.1, "0.25": 0.25, "1": 1.0, "0": 0.0, "ten": 0.1, "1.5": 0.1, "-1": 0.1, "nan": 0.1}
+    code = AGAIN.replace("MODULE", "tracing_production").replace("VALUES", repr(list(rates)))
+    done = run_python(code.replace("VARIABLE", "OTEL_TRACE_SAMPLE_RATE"), **BASE, SCOUT_API_KEY="key")
+    lines = [line for line in done.stdout.splitlines() if line.startswith("EXPORTER")]
+    announced = re.findall(r"\(sample rate: (.*)\)", done.stdout)
+    said = done.stderr.split("VALUE ")[1:]
+    for (value, rate), line, printed, errors in zip(rates.items(), lines, announced, said):
+        assert f"root:TraceIdRatioBased{{{rate}}}" in line and float(printed) == rate
+        wrong = value in ("ten", "1.5", "-1", "nan")
+        assert errors.count(f"ERROR OTEL_TRACE_SAMPLE_RATE is {value!r}") == errors.count("SAMPLE_RATE") == wrong
+    assert len(lines) == len(said) == len(rates)
+    assert "(sample rate: 0.1)" in guide("tracing_production", spans=0, OTEL_TRACE_SAMPLE_RATE="ten").stdout
 
 
 @pytest.mark.parametrize(
@@ -361,21 +390,25 @@ print(recorded, bool(nuages.hooks.installed()), len(os.listdir("/proc/self/task"
 """
 
 
-@pytest.mark.parametrize("value", ["True", "'true'", "'1'"])
-@pytest.mark.parametrize("runner", ["manage.py test", "pytest"])
-def test_disabled_by_django_settings(run_python: Any, otlp_server: Any, value: str, runner: str) -> None:
+@pytest.mark.parametrize(
+    ("value", "runner"), [("True", "manage.py test"), ("'true'", "pytest"), ("'1'", "manage.py test")]
+)
+def test_disabled_by_django_settings(run_python: Any, value: str, runner: str) -> None:
     """R20.02: OTEL_SDK_DISABLED in the Django settings, also when tracing was set up before they were loaded; under pytest too."""
     under = "import sys; sys.argv.append('test')\n" if runner == "manage.py test" else "import pytest\n"
-    code = under + DISABLED_BY_SETTINGS.replace("VALUE", value)
-    endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": otlp_server.endpoint}
-    done = run_python(code, **endpoint)
+    done = run_python(under + DISABLED_BY_SETTINGS.replace("VALUE", value))
     assert done.stdout == "[False, False] False False\n" and done.stderr == ""
-    # the environment wins: tracing in tests when somebody wants it
-    done = run_python(code, OTEL_SDK_DISABLED="false", **endpoint)
-    assert done.stdout == "[True, True] True True\n"
+
+
+def test_tracing_in_tests_when_somebody_wants_it(run_python: Any, otlp_server: Any) -> None:
+    """R20.02: the environment wins over the setting; and outside of tests nothing is switched off."""
+    code = DISABLED_BY_SETTINGS.replace("VALUE", "True")
+    endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": otlp_server.endpoint}
+    assert (
+        run_python("import pytest\n" + code, OTEL_SDK_DISABLED="false", **endpoint).stdout == "[True, True] True True\n"
+    )
     otlp_server.wait_for(1)
-    # and outside of tests nothing is switched off
-    assert run_python(DISABLED_BY_SETTINGS.replace("VALUE", value), **endpoint).stdout.startswith("[True, True] True")
+    assert run_python(code, **endpoint).stdout == "[True, True] True True\n"
 
 
 @pytest.mark.parametrize("runner", ["import sys; sys.argv.append('test')", "import pytest"])
