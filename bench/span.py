@@ -2,7 +2,8 @@
 
 Two processes (bench/span_worker.py) take turns of a thousand spans, fewer than fit the queue of either, and flush outside the measured loop:
 nothing is dropped, which the count at the server proves. Reported are the CPU of the calling thread, which is what the application pays in
-latency, and the CPU of the whole process including the export.
+latency, and the CPU of the whole process including the export. A second table (bench/footprint_worker.py) holds what importing costs, and what a
+span takes while it is queued.
 """
 
 from __future__ import annotations
@@ -65,13 +66,54 @@ def check_nothing_lost(server: Server, workers: list[Worker]) -> str:
     return f"all {sum(wanted.values())} spans sent were stored"
 
 
+FOOTPRINT = (
+    ("import", "import nuages.auto; the official SDK and its gRPC exporter"),
+    ("first span", "the same, and the first span"),
+    ("queued span", "a queued span of 5 attributes"),
+)
+
+
+def footprint(python: Path, rounds: int) -> str:
+    """CPU and memory by fresh processes, the sides in turns."""
+    script = str(common.ROOT / "bench" / "footprint_worker.py")
+    rows = []
+    for case, title in FOOTPRINT:
+        results: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
+        for number in range(rounds + 1):
+            for side in SIDES if number % 2 == 0 else reversed(SIDES):
+                answer = common.run([str(python), script, case, side], env=common.clean_environment())
+                if number > 0:  # the first one compiles Python files and reads the disk
+                    results[side].append(json.loads(answer))
+        ours, theirs = ([r["bytes"] for r in results[side]] for side in SIDES)
+        memory, unit = (1 / 2**20, "MiB") if case != "queued span" else (1, "B")
+        row = [title]
+        if case != "queued span":
+            cpu = [[r["cpu"] for r in results[side]] for side in SIDES]
+            row += [spread(each, 1e-6, 1) for each in cpu]
+            row.append(f"{100 * median([a / b for a, b in zip(*cpu)]):.0f} %")
+        else:
+            row += ["", "", ""]
+        digits = 1 if unit == "MiB" else 0
+        row += [f"{spread(each, memory, digits)} {unit}" for each in (ours, theirs)]
+        row.append(f"{100 * median([a / b for a, b in zip(ours, theirs)]):.0f} %")
+        rows.append(row)
+    header = ("case", "nuages: CPU ms", "official: CPU ms", "ratio", "nuages: memory", "official: memory", "ratio")
+    return table(header, rows)
+
+
 def program() -> None:
     parser = argparse.ArgumentParser(description="The cost of one span: nuages against opentelemetry-sdk.")
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--spans", type=int, default=1000, help="per case and round; must fit the queue (2048)")
+    parser.add_argument(
+        "--processes", type=int, default=15, help="of the second table, per case and side; 0: leave it out"
+    )
     parser.add_argument("--keep-venv", action="store_true", help="do not reinstall into build/bench-venv")
+    parser.add_argument("--python", type=Path, help="an interpreter with agent and official packages, instead of that")
     options = parser.parse_args()
-    python = common.VENV / "bin" / "python" if options.keep_venv else common.prepare_venv()
+    python = options.python
+    if python is None:
+        python = common.VENV / "bin" / "python" if options.keep_venv else common.prepare_venv()
     print(common.machine_facts([common.package_versions(python, PACKAGES)]))
     print(f"run       {options.rounds} rounds of {options.spans} spans per case and side\n", flush=True)
     with common.scratch() as (folder, processes):
@@ -116,6 +158,8 @@ def program() -> None:
     )
     print(table(header, rows))
     print(f"\n{lost}")
+    if options.processes:
+        print(f"\n{footprint(python, options.processes)}")
 
 
 if __name__ == "__main__":
