@@ -20,6 +20,11 @@ unittest::
                 self.client.get("/orders/")
 
 `allow` has patterns (as in a shell) for the relation (`Order.user`) or for the statement; what matches may repeat.
+
+The other way round, what `prefetch_related()` loads for nothing::
+
+    with assert_no_unused_prefetch(allow=["Order.items"]):
+        client.get("/orders/")
 """
 
 from __future__ import annotations
@@ -29,9 +34,17 @@ import fnmatch
 from collections.abc import Iterator, Sequence
 from typing import Optional
 
+from nuages._prefetches import Prefetch, Watch
 from nuages.n_plus_one import THRESHOLD, QueryReport, RepeatedQuery, count_queries
 
-__all__ = ["NPlusOneError", "NPlusOneMixin", "NPlusOneWarning", "assert_no_n_plus_one"]
+__all__ = [
+    "NPlusOneError",
+    "NPlusOneMixin",
+    "NPlusOneWarning",
+    "UnusedPrefetchError",
+    "assert_no_n_plus_one",
+    "assert_no_unused_prefetch",
+]
 
 
 class NPlusOneError(AssertionError):
@@ -72,6 +85,28 @@ def _allowed(query: RepeatedQuery, allow: Sequence[str]) -> bool:
     )
 
 
+class UnusedPrefetchError(AssertionError):
+    """`unused` holds the prefetches."""
+
+    def __init__(self, unused: Sequence[Prefetch]) -> None:
+        self.unused = tuple(unused)
+        super().__init__("\n\n".join(str(prefetch) for prefetch in unused))
+
+
+@contextlib.contextmanager
+def assert_no_unused_prefetch(allow: Sequence[str] = ()) -> Iterator[Watch]:
+    """Raises UnusedPrefetchError at the end of a block in which `prefetch_related()` loaded a relation that no instance was asked for."""
+    with Watch() as watch:
+        yield watch
+    unused = [
+        prefetch
+        for prefetch in watch.unused()
+        if not any(fnmatch.fnmatchcase(prefetch.relation, pattern) for pattern in allow)
+    ]
+    if unused:
+        raise UnusedPrefetchError(unused)
+
+
 class NPlusOneMixin:
     """For `unittest.TestCase` and Django's subclasses."""
 
@@ -82,3 +117,6 @@ class NPlusOneMixin:
         self, threshold: Optional[int] = None, allow: Sequence[str] = ()
     ) -> contextlib.AbstractContextManager[count_queries]:
         return assert_no_n_plus_one(threshold or self.n_plus_one_threshold, [*self.n_plus_one_allow, *allow])
+
+    def assertNoUnusedPrefetch(self, allow: Sequence[str] = ()) -> contextlib.AbstractContextManager[Watch]:
+        return assert_no_unused_prefetch(allow)

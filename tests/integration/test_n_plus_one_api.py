@@ -204,3 +204,16 @@ class TestPlugin:
         code, _, output = run_project(ini=ini)
         assert code == 4
         assert f"ERROR: {ini}: use " in output
+
+
+def test_unused_prefetches(shop):
+    found = shop.scenario("unused_prefetches").result
+    assert {what: said for what, said in found.items() if said} == {
+        "reverse not read": [["Author.books", 12, "reverse"]],
+        "many not read": [["Book.tags", 12, "many"]],
+        "forward not read": [["Book.author", 12, "forward"]],
+        "nested read": [["Book.tags", 12, "nested"]],
+        "nested not read": [["Author.books", 12, "nested"], ["Book.tags", 12, "nested"]],
+        "copied read": [["Author.books", 12, "copied"]],
+        "copied not read": [["Author.books", 12, "copied"]],
+    }

@@ -187,6 +187,14 @@ def note_batch(queryset: Any) -> Optional[Batch]:
     return Batch(_label(queryset.model), *place, len(rows), owner[2] if owner else "", owner[1] if owner else "")
 
 
+def application_place() -> Optional[Place]:
+    """The innermost frame of the application."""
+    frame: Optional[FrameType] = sys._getframe(1)
+    while frame is not None and _kind_of(frame.f_code.co_filename) != _APPLICATION:
+        frame = frame.f_back
+    return None if frame is None else _place_of(frame)
+
+
 _PLAIN = frozenset(
     (
         str,

@@ -1089,3 +1089,62 @@ def detect(what):
         transaction.set_rollback(True)
     report = queries.report()
     return {"queries": report.query_count, "repeated": [dataclasses.asdict(query) for query in report.repeated]}
+
+
+def unused_prefetches():
+    """What assert_no_unused_prefetch() says of prefetches that are and are not read."""
+    import copy
+    import functools
+    import pickle
+
+    from catalog.models import Author, Book
+    from django.db.models import Prefetch, query
+    from nuages.testing import UnusedPrefetchError, assert_no_unused_prefetch
+
+    def said(work, **options):
+        try:
+            with assert_no_unused_prefetch(**options):
+                work()
+        except UnusedPrefetchError as error:
+            return [
+                [prefetch.relation, prefetch.instances, prefetch.function.split(".")[-1]] for prefetch in error.unused
+            ]
+        return []
+
+    def reverse(read):
+        authors = list(Author.objects.prefetch_related("books"))
+        return [list(author.books.all()) for author in authors] if read else len(authors)
+
+    def many(read):
+        books = list(Book.objects.prefetch_related("tags"))
+        return [list(book.tags.all()) for book in books] if read else None
+
+    def forward(read):
+        books = list(Book.objects.prefetch_related("author"))
+        return books[3].author.name if read else None
+
+    def nested(read):
+        authors = list(Author.objects.prefetch_related("books__tags"))
+        return [list(author.books.all()) for author in authors] if read else None
+
+    def to_attribute(read):
+        return list(Author.objects.prefetch_related(Prefetch("books", to_attr="all_books")))
+
+    def copied(read):
+        [author, *_] = Author.objects.prefetch_related("books")
+        kept = pickle.loads(pickle.dumps(copy.copy(author)))
+        return type(kept.__dict__["_prefetched_objects_cache"]) is dict or 1 / 0
+
+    def nothing_found(read):
+        return list(Author.objects.filter(name="nobody").prefetch_related("books"))
+
+    before = query.prefetch_one_level
+    works = (reverse, many, forward, nested, to_attribute, copied, nothing_found)
+    found = {
+        f"{work.__name__} {'read' if read else 'not read'}": said(functools.partial(work, read))
+        for work in works
+        for read in (True, False)
+    }
+    found["allowed"] = said(functools.partial(reverse, False), allow=["Author.*"])
+    assert query.prefetch_one_level is before
+    return found
