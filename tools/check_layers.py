@@ -29,6 +29,7 @@ HOOK_SUPPORT = {
     "asgi_support",
     "base",
     "driver",
+    "headers",
     "places",
     "routes",
     "sql_comment",

@@ -250,6 +250,7 @@ constexpr Name kNames[] = {
     {&Hooks::n_module, "__module__"},
     {&Hooks::n_qualname, "__qualname__"},
     {&Hooks::n_user, "user"},
+    {&Hooks::n_headers, "headers"},
 };
 
 }  // namespace

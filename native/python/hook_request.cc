@@ -299,7 +299,7 @@ void call_user_hook(Hooks& hooks, PyObject* name, PyObject* span, PyObject* requ
       Ref::take(call_python(PyObject_CallFunctionObjArgs, user, span, request, response, nullptr));
   if (!done)
     hook_failed(hooks, response == nullptr ? "calling request_hook or reading the user"
-                                           : "calling response_hook");
+                                           : "calling response_hook or reading headers");
 }
 
 Ref begin_request(Hooks& hooks, PyObject* environ, PyObject* http_request) noexcept {
@@ -401,6 +401,7 @@ void request_answered(RequestObject& request, PyObject* http_request, PyObject* 
   }
   if (http_request != nullptr) {
     call_user_hook(hooks, hooks.n_user.get(), request.span->get(), http_request, nullptr);
+    call_user_hook(hooks, hooks.n_headers.get(), request.span->get(), http_request, response);
     call_user_hook(hooks, hooks.n_response_hook.get(), request.span->get(), http_request, response);
   }
   request.attached = attach_closer(request, response);

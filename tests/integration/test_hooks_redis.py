@@ -114,3 +114,13 @@ def test_a_server_that_is_away(shop):
 def test_a_broker_s_commands_are_not_the_request_s(shop):
     answer = shop.scenario("redis_broker")
     assert answer.tree() == ["outer", "  celery.apply_async: restock"]
+
+
+def test_a_worker_s_polling_and_health_checks_are_no_traces(shop):
+    """R7.05: what Celery and redis-py say to the broker by themselves makes neither root traces nor noise."""
+    answer = shop.scenario("redis_worker")
+    assert answer.result is True
+    roots = sorted(span["name"] for span in answer.spans if not span["parent_id"])
+    assert roots == ["outer", "shop.polled"]
+    assert answer.tree(answer.named("outer")) == ["outer", "  celery.apply_async: polled"]
+    assert answer.tree(answer.named("shop.polled")) == ["shop.polled"]

@@ -377,6 +377,30 @@ class TestRequests:
             assert ("hook.response" in span["attributes"]) is bool(response_hook)
         assert "hook.request" not in servers[2]["attributes"]
 
+    def test_headers_on_request(self, shop):
+        """The variables of the official instrumentation, with its names; none without them."""
+
+        def told(**options):
+            answer = shop.scenario("captured_headers", **options)
+            server = min(answer.of_kind("SERVER"), key=lambda span: span["start"])
+            return {name: value for name, value in server["attributes"].items() if ".header." in name}
+
+        assert told() == {}
+        request = "http.request.header."
+        assert told(request_names="x-tenant,Accept") == {
+            f"{request}x_tenant": ["blue"],
+            f"{request}accept": ["text/html"],
+        }
+        assert told(request_names="X-.*", sanitize="x-api-.*") == {
+            f"{request}x_tenant": ["blue"],
+            f"{request}x_api_key": ["[REDACTED]"],
+        }
+        assert told(response_names="content-type,x-function") == {
+            "http.response.header.content_type": ["text/html; charset=utf-8"],
+            "http.response.header.x_function": ["1"],
+        }
+        assert told(request_names="[broken") == {}
+
     def test_asynchronous_client(self, shop):
         answer = shop.scenario("asynchronous_client")
         assert answer.result == ["0\n", "1\n"]

@@ -17,7 +17,7 @@ from opentelemetry import propagate, trace
 from opentelemetry.trace import Status, StatusCode
 
 from nuages import _import, _native, settings
-from nuages.hooks import sql_comment
+from nuages.hooks import headers, sql_comment
 
 logger = logging.getLogger("nuages")
 
@@ -31,6 +31,7 @@ request_options: dict[str, Any] = {
     "parameters": None,
     "commenter": None,
     "user": None,
+    "headers": None,
     "semconv_http": 0,
 }
 
@@ -398,6 +399,7 @@ def refresh() -> None:
     """Reads settings again that may have come later than the hooks."""
     allowed = settings.get("masking") not in ("gdpr", "hipaa")
     request_options["parameters"] = shown_parameters if allowed and settings.get("capture_parameters") else None
+    request_options["headers"] = headers.capture(say_once)
     request_options["user"] = note_user if allowed and settings.get("capture_user") else None
     request_options["commenter"] = sql_comment.refresh()
     _note_propagator()

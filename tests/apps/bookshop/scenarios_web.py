@@ -489,3 +489,62 @@ def every_original():
     ]
     hooks.install_all()
     return {"count": len(first), "hooks": sorted({name for name, *_ in replaced}), "different": different}
+
+
+def redis_worker():
+    """A worker on a Redis broker in this process: it polls, acknowledges, runs one task; then a client checks its idle connection."""
+    import threading
+
+    from celery import Celery
+    from celery.contrib.testing.worker import start_worker
+    from redis import Redis
+
+    url = os.environ["BOOKSHOP_REDIS"]
+    app = Celery("shop", broker=url, set_as_current=False)
+    app.conf.update(
+        task_default_queue="polled", broker_connection_retry_on_startup=True, worker_hijack_root_logger=False
+    )
+    done = threading.Event()
+
+    @app.task(name="shop.polled")
+    def restock():
+        done.set()
+
+    with start_worker(app, pool="solo", perform_ping_check=False, loglevel="CRITICAL"):
+        with _outer():
+            restock.delay()
+        finished = done.wait(30)
+    app.close()
+    client = Redis.from_url(url, health_check_interval=1)
+    client.ping()
+    for connection in client.connection_pool._available_connections:
+        connection.next_health_check = 0  # the next command asks first
+        connection.check_health()
+    client.close()
+    return finished
+
+
+def captured_headers(request_names="", response_names="", sanitize="", masking="on"):
+    """OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_*: what a request and its answer leave on the span."""
+    from django.test import AsyncClient, Client
+    from nuages import hooks, settings
+
+    names = {
+        "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_REQUEST": request_names,
+        "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_RESPONSE": response_names,
+        "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SANITIZE_FIELDS": sanitize,
+    }
+    os.environ.update(names)
+    settings.override(masking=masking)
+    hooks.install_all()
+    headers = {"X-Tenant": "blue", "X-Api-Key": "abcdef", "Accept": "text/html"}
+    try:
+        asyncio.run(AsyncClient().get("/async/", headers=headers))
+        return Client().post("/books/create/", "{", content_type="application/json", headers=headers).status_code
+    except ValueError:
+        return "the view fails"
+    finally:
+        settings.override(masking=None)
+        for name in names:
+            del os.environ[name]
+        hooks.install_all()
