@@ -1,5 +1,7 @@
 #include "query/lists.h"
 
+#include <algorithm>
+#include <limits>
 #include <map>
 
 #include "query/rows.h"
@@ -49,8 +51,20 @@ void add_attribute(Conditions& conditions, const TraceFilter& filter) {
   store::Parameters parameters;
   const std::string holds =
       store::attribute_condition(filter.attribute_key, filter.attribute_value, parameters);
-  const std::string sql = "trace_id IN (SELECT trace_id FROM nuages.spans WHERE " + holds + ")";
-  conditions.add(sql.c_str());
+  std::string sql = "trace_id IN (SELECT trace_id FROM nuages.spans WHERE (" + holds + ")";
+  // Any span of the trace may have it, and those lie within a day of the entry: other days' indexes
+  // need not be read.
+  constexpr int64_t kDay = 24 * 3600 * kNanosecondsPerSecond;
+  if (filter.start) {
+    sql += " AND ts >= fromUnixTimestamp64Nano({attribute_start:Int64}, 'UTC')";
+    parameters["attribute_start"] = std::to_string(std::max<int64_t>(*filter.start - kDay, 0));
+  }
+  if (filter.end) {
+    sql += " AND ts < fromUnixTimestamp64Nano({attribute_end:Int64}, 'UTC')";
+    parameters["attribute_end"] =
+        std::to_string(std::min(*filter.end, std::numeric_limits<int64_t>::max() - kDay) + kDay);
+  }
+  conditions.add((sql + ")").c_str());
   for (auto& [name, value] : parameters) conditions.parameter(name.c_str(), value);
 }
 

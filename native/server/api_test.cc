@@ -402,6 +402,9 @@ TEST_F(ApiTest, FiltersSelect) {
   EXPECT_EQ(only({{"kind", "consumer"}}), Ids{});
   EXPECT_EQ(only({{"attribute", "order.id=77"}}), Ids{a});
   EXPECT_EQ(only({{"attribute", "user.id=u-9"}}), Ids{b});
+  EXPECT_EQ(only({{"attribute", "user.id=u-9"}, {"start", "1"}, {"end", "9223372036854775807"}}),
+            Ids{b});
+  EXPECT_EQ(only({{"attribute", "user.id=u-9"}, {"end", "1"}}), Ids{});
   EXPECT_EQ(only({{"attribute", "user.id=u"}}), Ids{});
   EXPECT_EQ(only({{"min_duration_ms", ""}}), (Ids{b, a})) << "empty is not given";
 
