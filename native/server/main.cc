@@ -79,8 +79,10 @@ int run(const nuages::server::Options& options) {
 int main(int argc, char** argv) {
   // Request bodies of some megabytes come and go all the time: from the heap, not as fresh pages.
   // The ingest gives memory back when nothing has come for a while.
+  // NOLINTBEGIN(concurrency-mt-unsafe): no other thread runs yet
   ::mallopt(M_MMAP_THRESHOLD, 32 << 20);
   ::mallopt(M_TRIM_THRESHOLD, 256 << 20);
+  // NOLINTEND(concurrency-mt-unsafe)
   std::signal(SIGPIPE, SIG_IGN);  // a peer that goes away is an error of its socket
   std::signal(SIGXFSZ, SIG_IGN);  // a file-size limit is an error of the write
   if (const auto code = nuages::server::run_command(argc, argv, default_library())) return *code;
