@@ -36,6 +36,15 @@ def _as_nobody(command):
     return ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", *command] if os.getuid() == 0 else command
 
 
+def _environment():
+    """Without what tools/pytest_asan.sh puts under Python: the servers are not ours to check."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("LD_PRELOAD", "PYTHONMALLOC") and not name.endswith("SAN_OPTIONS")
+    }
+
+
 @contextlib.contextmanager
 def _folder():
     with tempfile.TemporaryDirectory(prefix="nuages-db-") as name:
@@ -51,7 +60,9 @@ def _free_port():
 
 
 def _run(command, folder):
-    done = subprocess.run(_as_nobody(command), cwd=folder, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(
+        _as_nobody(command), cwd=folder, env=_environment(), capture_output=True, text=True, timeout=240
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -59,7 +70,13 @@ def _run(command, folder):
 def _server(command, folder, ready, stop):
     """The server with its log followed to the line that says it is ready, and drained from then on."""
     with subprocess.Popen(
-        _as_nobody(command), cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        _as_nobody(command),
+        cwd=folder,
+        env=_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
     ) as process:
         told = []
         for line in process.stdout:
