@@ -88,6 +88,31 @@ PyObject* render_folded(HookFunction& hook, const HookCall& call, PyObject* self
   return result;
 }
 
+// An exception leaves a template and all that include it. The innermost tells it with its stack,
+// the others have the status only: a template that includes itself would tell it a hundred times.
+void note_failure(Hooks& hooks, CallSpan& span, const Parent& parent, const void* told) noexcept {
+  SavedException saved;
+  PyObject* exception = saved.value();
+  if (exception == nullptr) return;
+  trace::Span* core = span.span()->span;
+  if (exception != told) {
+    span.note(exception);
+  } else if (core != nullptr) {
+    const Ref text = Ref::take(
+        call_python(PyObject_CallOneArg, hooks.module.describe_exception.get(), exception));
+    if (!text) drop_error();
+    core->set_status(wire::StatusCode::kError, text ? Utf8(text.get()).view() : std::string_view());
+  }
+  bool failed = false;  // what Django answers with a 4xx is no failure
+  if (core != nullptr) {
+    core->read([&](const trace::RecordView& record) {
+      failed = record.status() == wire::StatusCode::kError;
+    });
+  }
+  const auto page = hooks.renders.find(parent.object.get());
+  if (failed && page != hooks.renders.end()) page->second.failure = exception;
+}
+
 PyObject* render(HookFunction& hook, const HookCall& call, PyObject* self, const Parent& parent) {
   Hooks& hooks = *hook.hooks;
   const Shown shown(hooks, self, hook.data);
@@ -107,8 +132,11 @@ PyObject* render(HookFunction& hook, const HookCall& call, PyObject* self, const
   const InnermostScope scope(rendering, span.span(), self);
   hooks.renders.try_emplace(span.span());
   PyObject* result = call_original(hook, call);
+  const auto own = hooks.renders.find(span.span());
+  const void* told = own == hooks.renders.end() ? nullptr : own->second.failure;
   record_folded(hooks, span.span(), shown.engine_text);
-  span.finish(result);
+  if (result == nullptr) note_failure(hooks, span, parent, told);
+  span.finish(Py_None);
   return result;
 }
 

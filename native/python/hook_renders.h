@@ -22,6 +22,7 @@ struct RepeatedRenders {
   };
   std::vector<Template> templates;
   const void* folding = nullptr;  // the template object whose folded render is running
+  const void* failure = nullptr;  // the exception that the last template below told, only compared
 
   Template& of(std::string_view name) {
     for (Template& known : templates) {

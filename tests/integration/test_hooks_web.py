@@ -186,6 +186,9 @@ class TestTemplates:
         assert top["status"] == "UNSET"
         endless = answer.children(answer.named("outer"))[1]
         assert (endless["name"], endless["status"]) == ("endless", "ERROR")
+        assert "RecursionError" in endless["status_message"]
+        told = [span for span in answer.spans if span["events"]]
+        assert len(told) == 1, "the innermost tells the exception, for all that include it"
 
     def test_inclusion_tags_and_cached_fragments(self, shop):
         answer = shop.scenario("template_tags")
