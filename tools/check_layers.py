@@ -22,7 +22,8 @@ ALLOWED = {
     "python": {"base", "wire", "sql", "mask", "net", "trace", "export"},
     "store": {"base", "wire", "sql", "mask"},
     "query": {"base", "wire", "sql", "mask", "store"},
-    "server": {"base", "wire", "sql", "mask", "net", "store", "query"},
+    "gateway": {"base", "wire", "net", "store"},
+    "server": {"base", "wire", "sql", "mask", "net", "store", "query", "gateway"},
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]', re.M)
 HOOK_SUPPORT = {

@@ -42,8 +42,8 @@ struct OtlpClient::State {
   int http_status = 0;
   Response response;
   char error[CURL_ERROR_SIZE] = {};
-  std::string metrics;    // URL for the other signal; empty: the endpoint has none
-  std::string diagnosis;  // what the probe found; until the next success
+  std::string metrics, logs;  // URLs for the other signals; empty: the endpoint has none
+  std::string diagnosis;      // what the probe found; until the next success
   bool probed = false;
   curl_socket_t active = CURL_SOCKET_BAD;  // the newest connection
   curl_socket_t kept = CURL_SOCKET_BAD;    // H2Connection's, which libcurl must not close

@@ -31,16 +31,20 @@ bool perhaps_wrong_protocol(CURLcode code) {
          code == CURLE_UNSUPPORTED_PROTOCOL;
 }
 
-std::string metrics_url(const std::string& traces_url) {
+// Where another signal goes, from where traces go; empty when that does not tell.
+std::string signal_url(const std::string& traces_url, Signal signal) {
+  const bool logs = signal == Signal::kLogs;
   const auto replace_end = [&](std::string_view end, std::string_view by) {
     return traces_url.substr(0, traces_url.size() - end.size()).append(by);
   };
   constexpr std::string_view kGrpcEnd = "trace.v1.TraceService/Export";
   constexpr std::string_view kHttpEnd = "/v1/traces";
   if (traces_url.ends_with(kGrpcEnd)) {
-    return replace_end(kGrpcEnd, "metrics.v1.MetricsService/Export");
+    return replace_end(kGrpcEnd,
+                       logs ? "logs.v1.LogsService/Export" : "metrics.v1.MetricsService/Export");
   }
-  return traces_url.ends_with(kHttpEnd) ? replace_end(kHttpEnd, "/v1/metrics") : std::string();
+  if (!traces_url.ends_with(kHttpEnd)) return {};
+  return replace_end(kHttpEnd, logs ? "/v1/logs" : "/v1/metrics");
 }
 
 size_t on_body(char* data, size_t, size_t size, void* context) {
@@ -163,7 +167,8 @@ Result<std::unique_ptr<OtlpClient>> OtlpClient::create(OtlpClientConfig config) 
   auto state = std::make_unique<State>();
   state->config = std::move(config);
   state->endpoint = std::move(*endpoint);
-  state->metrics = metrics_url(state->endpoint.url);
+  state->metrics = signal_url(state->endpoint.url, Signal::kMetrics);
+  state->logs = signal_url(state->endpoint.url, Signal::kLogs);
   if (!state->open()) {
     return Error{ErrorCode::kUnavailable,
                  "libcurl could not be initialised (out of memory or file descriptors)"};
@@ -192,7 +197,9 @@ void OtlpClient::reset_interrupt() noexcept {
 SendResult OtlpClient::send(std::string_view body, uint64_t deadline_ns, Signal signal) {
   State& s = *state_;
   SendResult result;
-  const std::string& url = signal == Signal::kTraces ? s.endpoint.url : s.metrics;
+  const std::string& url = signal == Signal::kTraces ? s.endpoint.url
+                           : signal == Signal::kLogs ? s.logs
+                                                     : s.metrics;
   const uint64_t now = steady_now();
   const uint64_t attempt_end = now + uint64_t{s.config.timeout_ms} * kMillisecond;
   const uint64_t end = std::min(deadline_ns, attempt_end);
@@ -203,7 +210,8 @@ SendResult OtlpClient::send(std::string_view body, uint64_t deadline_ns, Signal 
   }
   if (url.empty()) {
     result.outcome = Outcome::kPermanent;
-    result.message = s.endpoint.url + " does not end in /v1/traces: no place for metrics is known";
+    result.message = s.endpoint.url + " does not end in /v1/traces: no place for " +
+                     (signal == Signal::kLogs ? "logs" : "metrics") + " is known";
     return result;
   }
   const std::string_view payload = s.pack(body);

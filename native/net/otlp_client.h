@@ -21,7 +21,7 @@ namespace nuages::net {
 
 enum class Protocol : uint8_t { kGrpc, kHttpProtobuf };
 enum class Compression : uint8_t { kNone, kGzip, kDeflate };
-enum class Signal : uint8_t { kTraces, kMetrics };
+enum class Signal : uint8_t { kTraces, kMetrics, kLogs };
 
 struct OtlpClientConfig {
   std::string endpoint = "http://localhost:4317";

@@ -18,7 +18,9 @@
 #include <string_view>
 #include <vector>
 
+#include "gateway/config.h"
 #include "query/json_writer.h"
+#include "server/config_options.h"
 #include "server/keys.h"
 #include "server/options.h"
 #include "store/backup.h"
@@ -295,8 +297,25 @@ int revoke_key(const Arguments& arguments, const std::string& file) {
 
 }  // namespace
 
+namespace {
+
+int validate(const std::string& file) {
+  const auto config = gateway::load_config(file);
+  if (!config.ok()) {
+    std::fprintf(stderr, "%s\n", config.error().message.c_str());
+    return kFailed;
+  }
+  const auto options = with_config(Options{}, *config);
+  if (!options.ok()) return fail(file + ": " + options.error().message);
+  std::fputs(describe(*config).c_str(), stdout);
+  return kGood;
+}
+
+}  // namespace
+
 std::optional<int> run_command(int argc, const char* const* argv, const std::string& library) {
-  constexpr std::string_view kCommands[] = {"erase", "check", "backup", "restore", "keys"};
+  constexpr std::string_view kCommands[] = {"erase",   "check", "backup",
+                                            "restore", "keys",  "validate"};
   if (argc < 2 ||
       std::find(std::begin(kCommands), std::end(kCommands), argv[1]) == std::end(kCommands)) {
     return std::nullopt;
@@ -320,6 +339,9 @@ std::optional<int> run_command(int argc, const char* const* argv, const std::str
       ->add_option("--to", arguments.folder, "a folder that does not exist");
   command("restore", "makes a new data folder from a backup")
       ->add_option("--from", arguments.folder, "the backup");
+  std::string config;
+  CLI::App* validating = app.add_subcommand("validate", "says what is wrong with a configuration");
+  validating->add_option("--config", config, "the YAML file")->required();
   CLI::App* keys = app.add_subcommand("keys", "who may send, read and administer");
   keys->require_subcommand(1);
   const auto key_command = [&](const char* name, const char* help) {
@@ -345,6 +367,7 @@ std::optional<int> run_command(int argc, const char* const* argv, const std::str
   } catch (const CLI::ParseError& error) {
     return fail(std::string(error.what()) + "; see nuages-server " + argv[1] + " --help");
   }
+  if (*validating) return validate(config);
   const std::string file = arguments.data + "/keys";
   if (*adding) return add_key(arguments, file);
   if (*listing) return list_keys(file);

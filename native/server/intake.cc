@@ -4,7 +4,6 @@
 
 #include "base/clock.h"
 #include "server/mask_request.h"
-#include "wire/otlp_check.h"
 
 namespace nuages::server {
 
@@ -22,29 +21,23 @@ Result<std::shared_ptr<KeyUse>> Intake::admit(std::string_view authorization,
 }
 
 void Intake::accept(wire::Signal signal, std::string body, std::shared_ptr<KeyUse> key, Done done) {
-  if (signal == wire::Signal::kTraces) {
-    if (masking_.any()) body = mask_request(body, masking_);
-    return ingest_.accept(std::move(body), [key = std::move(key), done = std::move(done)](
-                                               Result<store::Accepted> result) {
-      key->count(result);
-      done(std::move(result));
-    });
-  }
-  const Result<uint64_t> items = wire::check_export_request(body, signal);
-  if (!items.ok()) return done(items.error());
-  if (*items == 0) return done(store::Accepted{});
-  dropped_[static_cast<size_t>(signal)] += *items;
-  store::Accepted none;
-  none.rejected = *items;
-  none.message = "this server keeps traces only: the ";
-  none.message.append(wire::signal_name(signal)).append(" were dropped");
-  done(std::move(none));
+  if (signal == wire::Signal::kTraces && masking_.any()) body = mask_request(body, masking_);
+  pipelines()->accept(
+      signal, std::move(body),
+      [signal, key = std::move(key), done = std::move(done)](Result<store::Accepted> result) {
+        if (signal == wire::Signal::kTraces || !result.ok()) key->count(result);
+        done(std::move(result));
+      });
 }
 
-IntakeCounters Intake::counters() const {
-  IntakeCounters out;
-  for (size_t i = 0; i < wire::kSignals; ++i) out.dropped[i] = dropped_[i];
-  return out;
+Intake::PipelinesPtr Intake::pipelines() const {
+  const std::lock_guard lock(mutex_);
+  return pipelines_;
+}
+
+Intake::PipelinesPtr Intake::exchange(PipelinesPtr pipelines) {
+  const std::lock_guard lock(mutex_);
+  return std::exchange(pipelines_, std::move(pipelines));
 }
 
 }  // namespace nuages::server

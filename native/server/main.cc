@@ -8,11 +8,15 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <functional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "base/log.h"
+#include "gateway/config.h"
 #include "server/commands.h"
+#include "server/config_options.h"
 #include "server/options.h"
 #include "server/server.h"
 #include "store/attribute_text.h"
@@ -58,16 +62,25 @@ std::string default_library() {
   return path != nullptr && *path != '\0' ? path : NUAGES_CHDB_LIBRARY;
 }
 
-int run(const nuages::server::Options& options) {
+int run(const nuages::server::Options& options, nuages::gateway::Config config) {
   // Before any thread: a signal that comes while we start is handled when we have started.
   boost::asio::io_context signal_io;
-  boost::asio::signal_set signals(signal_io, SIGINT, SIGTERM);
-  nuages::server::Server server(options, NUAGES_VERSION);
+  boost::asio::signal_set signals(signal_io, SIGINT, SIGTERM, SIGHUP);
+  nuages::server::Server server(options, std::move(config), NUAGES_VERSION);
   if (nuages::Status status = server.start(print_line); !status.ok()) {
     std::fprintf(stderr, "nuages-server: %s\n", status.error().message.c_str());
     return kStartFailed;
   }
-  signals.async_wait([](const boost::system::error_code&, int) {});
+  std::function<void(const boost::system::error_code&, int)> on_signal =
+      [&](const boost::system::error_code& error, int signal) {
+        if (error || signal != SIGHUP) return;
+        if (nuages::Status status = server.reload(print_line); !status.ok()) {
+          nuages::log(nuages::LogLevel::kError, "server",
+                      "not reloaded, all goes on as before: " + status.error().message);
+        }
+        signals.async_wait(on_signal);
+      };
+  signals.async_wait(on_signal);
   signal_io.run();
   signals.clear();  // a second signal ends the process at once; the log keeps what was accepted
   server.stop();
@@ -98,9 +111,22 @@ int main(int argc, char** argv) {
     case nuages::server::CommandLine::Action::kRun:
       break;
   }
-  set_up_log(line.options.log_level, line.options.json_log);
+  nuages::server::Options options = line.options;
+  nuages::gateway::Config config = nuages::server::default_config();
+  if (!options.config.empty()) {
+    auto loaded = nuages::gateway::load_config(options.config);
+    auto applied = loaded.ok() ? nuages::server::with_config(options, *loaded)
+                               : nuages::Result<nuages::server::Options>(loaded.error());
+    if (!applied.ok()) {
+      std::fprintf(stderr, "nuages-server: %s\n", applied.error().message.c_str());
+      return kStartFailed;
+    }
+    options = std::move(applied).value();
+    config = std::move(loaded).value();
+  }
+  set_up_log(options.log_level, options.json_log);
   try {
-    return run(line.options);
+    return run(options, std::move(config));
   } catch (const std::exception& error) {
     std::fprintf(stderr, "nuages-server: %s\n", error.what());
     return 1;

@@ -72,6 +72,9 @@ CommandLine parse_command_line(int argc, const char* const* argv,
   // Scripts append to a base command line: the last of repeated options wins.
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   app.set_version_flag("--version", version);
+  app.add_option("--config", options.config,
+                 "OpenTelemetry Collector's YAML: receivers, pipelines, exporters; see "
+                 "docs/server.md. Options given here win over it; SIGHUP reads it again");
   app.add_option("--data", options.data, "folder for everything that is kept")
       ->capture_default_str();
   app.add_option("--grpc", grpc, "OTLP/gRPC: HOST:PORT, port 0 for a free one")
@@ -124,6 +127,9 @@ CommandLine parse_command_line(int argc, const char* const* argv,
     out.action = CommandLine::Action::kFail;
     out.text = std::string(error.what()) + "; see nuages-server --help";
     return out;
+  }
+  for (const char* name : {"--data", "--grpc", "--http", "--ui", "--log-level", "--max-body"}) {
+    if (app.get_option(name)->count() > 0) options.given.emplace(name);
   }
   const auto fail = [&out](const std::string& text) {
     out.action = CommandLine::Action::kFail;

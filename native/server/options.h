@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <set>
 #include <string>
 #include <string_view>
 
@@ -26,10 +27,14 @@ Result<HostPort> parse_host_port(std::string_view option, std::string_view text)
 bool is_loopback_host(std::string_view host);
 
 struct Options {
+  std::string config;           // a collector's YAML; empty: everything is stored
+  std::set<std::string> given;  // options of the command line, which win over the file
   std::string data = "nuages-data";
   HostPort grpc{"127.0.0.1", 4317};
   HostPort http{"127.0.0.1", 4318};
   HostPort ui{"127.0.0.1", 4319};
+  bool grpc_on = true;  // a configuration may leave a receiver out
+  bool http_on = true;
   bool allow_remote = false;
   std::string store_library;
   LogLevel log_level = LogLevel::kInfo;

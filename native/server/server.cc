@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "server/config_options.h"
 #include "server/grpc_session.h"
 #include "server/http_session.h"
 
@@ -31,12 +32,34 @@ constexpr size_t kMaxUiBody = size_t{1} << 20;
 constexpr uint64_t kReplayWaitNs = 10'000'000'000;
 constexpr uint64_t kMaintenanceWaitNs = 60'000'000'000;  // for the store to take what waits
 
+constexpr char kNotStoring[] =
+    "this configuration stores nothing: no pipeline has the exporter nuages";
+constexpr uint64_t kLeaveQueueNs = 5'000'000'000;  // for an exporter that a reload takes away
+
+// The extension health_check: what load balancers ask a collector.
+class HealthHttp final : public HttpService {
+ public:
+  void handle(Request, Done done) override {
+    Response response;
+    response.body = R"({"status":"Server available"})";
+    done(std::move(response));
+  }
+  Response error(int status, const std::string& message, std::string_view) const override {
+    Response response;
+    response.status = status;
+    response.content_type = "text/plain";
+    response.body = message + "\n";
+    return response;
+  }
+};
+
 std::string system_message(int code) { return std::generic_category().message(code); }
 
 }  // namespace
 
-Server::Server(Options options, std::string version)
+Server::Server(Options options, gateway::Config config, std::string version)
     : options_(std::move(options)),
+      config_(std::move(config)),
       version_(std::move(version)),
       io_(kNetworkThreads),
       budget_(kArrivingBytes) {}
@@ -48,6 +71,7 @@ Server::~Server() {
   if (web_ != nullptr) web_->stop();
   retention_.reset();
   api_.reset();     // reads the ingest and the store
+  intake_.reset();  // its pipelines use the ingest
   ingest_.reset();  // its inserter uses the store
   store_.reset();
   if (lock_file_ >= 0) ::close(lock_file_);
@@ -55,7 +79,10 @@ Server::~Server() {
 
 Status Server::start(const std::function<void(const std::string&)>& announce) {
   start_ns_ = wall_now();
-  if (Status status = check_store_library(); !status.ok()) return status;
+  const bool stores = config_.stores();
+  if (stores) {
+    if (Status status = check_store_library(); !status.ok()) return status;
+  }
   if (Status status = lock_data_folder(); !status.ok()) return status;
   if (Status status = open_keys(); !status.ok()) return status;
   if (!options_.tls.certificate.empty()) {
@@ -66,9 +93,16 @@ Status Server::start(const std::function<void(const std::string&)>& announce) {
       *tls = std::move(opened).value();
     }
   }
-  if (Status status = open_ingest(); !status.ok()) return status;
+  if (stores) {
+    if (Status status = open_ingest(); !status.ok()) return status;
+  }
+  if (Status status = open_pipelines(); !status.ok()) return status;
   if (Status status = listen(announce); !status.ok()) return status;
-  if (Status status = open_store(); !status.ok()) return status;
+  if (stores) {
+    if (Status status = open_store(); !status.ok()) return status;
+  } else {
+    announce(std::string("not storing: ") + kNotStoring);
+  }
   announce("ready");
   return {};
 }
@@ -116,7 +150,9 @@ Status Server::open_keys() {
   const std::pair<const char*, const HostPort*> listeners[] = {
       {"--grpc", &options_.grpc}, {"--http", &options_.http}, {"--ui", &options_.ui}};
   for (const auto& [name, address] : listeners) {
-    if (is_loopback_host(address->host)) continue;
+    const bool off = (address == &options_.grpc && !options_.grpc_on) ||
+                     (address == &options_.http && !options_.http_on);
+    if (off || is_loopback_host(address->host)) continue;
     return Error{ErrorCode::kDenied,
                  std::string(name) + "=" + address->text() +
                      " would let other machines read and write all traces without a key; make keys "
@@ -139,67 +175,211 @@ Status Server::open_ingest() {
   return {};
 }
 
+Status Server::open_pipelines() {
+  auto pipelines =
+      gateway::Pipelines::open(config_, ingest_.get(), options_.data, signals_, nullptr);
+  if (!pipelines.ok()) return pipelines.error();
+  intake_ = std::make_unique<Intake>(std::move(pipelines).value(), keys_.get(), options_.masking);
+  return {};
+}
+
 Status Server::listen(const std::function<void(const std::string&)>& announce) {
-  intake_ = std::make_unique<Intake>(*ingest_, keys_.get(), options_.masking);
   grpc_ = std::make_unique<GrpcService>(*intake_, options_.max_body_bytes);
   otlp_http_ = std::make_unique<OtlpHttp>(*intake_, options_.max_body_bytes);
   web_ = std::make_unique<Web>(kApiThreads, keys_.get());
-  if (Status status = listen_http(); !status.ok()) return status;
-  if (Status status = listen_grpc(); !status.ok()) return status;
+  if (!config_.stores()) web_->set_no_store(kNotStoring, [this] { return more_metrics(); });
+  const auto take = [](Result<std::unique_ptr<Listener>> made,
+                       std::unique_ptr<Listener>& out) -> Status {
+    if (!made.ok()) return made.error();
+    out = std::move(made).value();
+    return {};
+  };
+  Status status;
+  if (options_.http_on) {
+    status = take(listen_http("--http", options_.http, otlp_http_.get(), options_.max_body_bytes),
+                  http_listener_);
+  }
+  if (status.ok()) {
+    status = take(listen_http("--ui", options_.ui, web_.get(), kMaxUiBody), ui_listener_);
+  }
+  if (status.ok() && options_.grpc_on) status = take(listen_grpc(options_.grpc), grpc_listener_);
+  if (status.ok()) status = listen_health();
+  if (!status.ok()) return status;
   work_.emplace(io_.get_executor());
   for (int i = 0; i < kNetworkThreads; ++i) {
     threads_.emplace_back([this] { io_.run(); });
   }
-  announce("listening grpc " + grpc_listener_->address());
-  announce("listening http " + http_listener_->address());
-  announce("listening ui " + ui_listener_->address());
+  const std::pair<const char*, const Listener*> listeners[] = {{"grpc", grpc_listener_.get()},
+                                                               {"http", http_listener_.get()},
+                                                               {"ui", ui_listener_.get()},
+                                                               {"health", health_listener_.get()}};
+  for (const auto& [name, listener] : listeners) {
+    if (listener != nullptr) announce(std::string("listening ") + name + " " + listener->address());
+  }
   // For commands that ask a running server: server/commands.h.
   std::ofstream(options_.data + "/address") << ui_listener_->address() << "\n";
   return {};
 }
 
-Status Server::listen_grpc() {
+Status Server::listen_health() {
+  if (!config_.health) return {};
+  const std::string& text = *config_.health;
+  Result<HostPort> address = parse_host_port("extensions::health_check::endpoint",
+                                             text.starts_with(':') ? "0.0.0.0" + text : text);
+  if (!address.ok()) return address.error();
+  health_ = std::make_unique<HealthHttp>();
+  auto made = listen_http("health_check", *address, health_.get(), kMaxUiBody);
+  if (!made.ok()) return made.error();
+  health_listener_ = std::move(made).value();
+  return {};
+}
+
+Result<std::unique_ptr<Listener>> Server::listen_grpc(const HostPort& address) {
   auto grpc = std::make_shared<GrpcOptions>();
   grpc->handler = [this](GrpcCall call, const GrpcOptions::Done& done) {
     grpc_->handle(std::move(call), done);
   };
   grpc->max_message_bytes = options_.max_body_bytes;
   grpc->timeout_ns = options_.peer_timeout_ns;
-  grpc->http_address = http_listener_->address();
-  Result<std::unique_ptr<Listener>> listener =
-      Listener::open(io_, "--grpc", options_.grpc, options_.max_connections,
-                     [this, grpc](Listener::Socket socket) {
-                       return std::make_shared<GrpcSession>(
-                           std::move(socket), grpc, budget_,
-                           http2_tls_ == nullptr ? nullptr : http2_tls_->context());
-                     });
-  if (!listener.ok()) return listener.error();
-  grpc_listener_ = std::move(listener).value();
+  grpc->http_address = http_listener_ == nullptr ? "its own port" : http_listener_->address();
+  return Listener::open(io_, "--grpc", address, options_.max_connections,
+                        [this, grpc](Listener::Socket socket) {
+                          return std::make_shared<GrpcSession>(
+                              std::move(socket), grpc, budget_,
+                              http2_tls_ == nullptr ? nullptr : http2_tls_->context());
+                        });
+}
+
+Result<std::unique_ptr<Listener>> Server::listen_http(const std::string& option,
+                                                      const HostPort& address, HttpService* service,
+                                                      size_t max_body) {
+  auto http = std::make_shared<HttpOptions>();
+  http->service = service;
+  http->max_body_bytes = max_body;
+  http->timeout_ns = options_.peer_timeout_ns;
+  http->loopback_only =
+      is_loopback_host(address.host) && !keys_->required() && service != health_.get();
+  return Listener::open(io_, option, address, options_.max_connections,
+                        [this, http](Listener::Socket socket) {
+                          return std::make_shared<HttpSession>(
+                              std::move(socket), http, budget_,
+                              http1_tls_ == nullptr ? nullptr : http1_tls_->context());
+                        });
+}
+
+// Opens the port of a new address before the old one is closed; `ended` are to be stopped when
+// nothing can fail any more.
+Status Server::move_listener(std::unique_ptr<Listener>& listener, bool on, bool was_on,
+                             const HostPort& address, const HostPort& former, const char* name,
+                             std::vector<std::unique_ptr<Listener>>& ended) {
+  const bool same = address.host == former.host && address.port == former.port;
+  if (on == was_on && (same || !on)) return {};
+  std::unique_ptr<Listener> made;
+  if (on) {
+    auto opened = std::string_view(name) == "--grpc"
+                      ? listen_grpc(address)
+                      : listen_http(name, address, otlp_http_.get(), options_.max_body_bytes);
+    if (!opened.ok()) return opened.error();
+    made = std::move(opened).value();
+  }
+  if (listener != nullptr) ended.push_back(std::move(listener));
+  listener = std::move(made);
   return {};
 }
 
-Status Server::listen_http() {
-  const auto open = [this](const std::string& option, const HostPort& address, HttpService* service,
-                           size_t max_body) {
-    auto http = std::make_shared<HttpOptions>();
-    http->service = service;
-    http->max_body_bytes = max_body;
-    http->timeout_ns = options_.peer_timeout_ns;
-    http->loopback_only = is_loopback_host(address.host) && !keys_->required();
-    return Listener::open(io_, option, address, options_.max_connections,
-                          [this, http](Listener::Socket socket) {
-                            return std::make_shared<HttpSession>(
-                                std::move(socket), http, budget_,
-                                http1_tls_ == nullptr ? nullptr : http1_tls_->context());
-                          });
-  };
-  auto http = open("--http", options_.http, otlp_http_.get(), options_.max_body_bytes);
-  if (!http.ok()) return http.error();
-  http_listener_ = std::move(http).value();
-  auto ui = open("--ui", options_.ui, web_.get(), kMaxUiBody);
-  if (!ui.ok()) return ui.error();
-  ui_listener_ = std::move(ui).value();
+Status Server::reload(const std::function<void(const std::string&)>& announce) {
+  if (options_.config.empty()) {
+    return Error{ErrorCode::kInvalid,
+                 "there is nothing to reload: the server runs without --config"};
+  }
+  Result<gateway::Config> config = gateway::load_config(options_.config);
+  if (!config.ok()) return config.error();
+  Result<Options> options = with_config(options_, *config);
+  if (!options.ok()) return options.error();
+  const bool moved = options->data != options_.data || options->ui.text() != options_.ui.text();
+  if (config->stores() != config_.stores() || (moved && config->data == config_.data) ||
+      config->health != config_.health || options->max_body_bytes != options_.max_body_bytes ||
+      (moved && config->stores())) {
+    return Error{ErrorCode::kInvalid,
+                 options_.config +
+                     ": whether and where this server stores (exporters::nuages), its "
+                     "request size and health_check change by a restart only"};
+  }
+  if (!keys_->required() && !options_.allow_remote) {
+    for (const HostPort* address : {&options->grpc, &options->http}) {
+      if (is_loopback_host(address->host)) continue;
+      return Error{ErrorCode::kDenied, options_.config + ": " + address->text() +
+                                           " would let other machines send without a key"};
+    }
+  }
+  const auto former = intake_->pipelines();
+  auto pipelines =
+      gateway::Pipelines::open(*config, ingest_.get(), options_.data, signals_, former.get());
+  if (!pipelines.ok()) return pipelines.error();
+  std::vector<std::unique_ptr<Listener>> ended;
+  const Status http = move_listener(http_listener_, options->http_on, options_.http_on,
+                                    options->http, options_.http, "--http", ended);
+  const Status grpc = move_listener(grpc_listener_, options->grpc_on, options_.grpc_on,
+                                    options->grpc, options_.grpc, "--grpc", ended);
+  for (const Status* status : {&http, &grpc}) {
+    if (status->ok()) continue;
+    log(LogLevel::kError, kComponent,
+        "an address of the new configuration cannot be used, the rest of it is: " +
+            status->error().message);
+  }
+  if (!http.ok()) options->http = options_.http;  // so that the next reload tries again
+  if (!grpc.ok()) options->grpc = options_.grpc;
+  intake_->exchange(*pipelines);
+  options_ = std::move(options).value();
+  config_ = std::move(config).value();
+  for (const auto& listener : ended) listener->stop();
+  set_log_level(options_.log_level);
+  former->stop(steady_now() + kLeaveQueueNs, pipelines->get());
+  for (const auto& [name, listener] :
+       {std::pair{"grpc", grpc_listener_.get()}, std::pair{"http", http_listener_.get()}}) {
+    if (listener != nullptr) announce(std::string("listening ") + name + " " + listener->address());
+  }
+  announce("reloaded");
   return {};
+}
+
+std::string Server::more_metrics() const {
+  std::string out = metrics_text(keys_->uses());
+  struct Metric {
+    const char* name;
+    const char* type;
+    const char* help;
+    uint64_t gateway::ForwardCounters::* value;
+  };
+  constexpr Metric kMetrics[] = {
+      {"nuages_exporter_sent_items_total", "counter", "Items that a receiver has taken.",
+       &gateway::ForwardCounters::sent_items},
+      {"nuages_exporter_dropped_items_total", "counter",
+       "Items refused for good or out of retries.", &gateway::ForwardCounters::dropped_items},
+      {"nuages_exporter_rejected_items_total", "counter", "Items rejected by partial success.",
+       &gateway::ForwardCounters::rejected_items},
+      {"nuages_exporter_failed_attempts_total", "counter", "Attempts to send that failed.",
+       &gateway::ForwardCounters::failed_attempts},
+      {"nuages_exporter_queued_requests", "gauge", "Requests in the queue.",
+       &gateway::ForwardCounters::queued_requests},
+      {"nuages_exporter_queued_bytes", "gauge", "Size of the queue on the disk.",
+       &gateway::ForwardCounters::queued_bytes}};
+  const auto exporters = intake_->pipelines()->exporters();
+  for (const Metric& metric : kMetrics) {
+    if (exporters.empty()) break;
+    out.append("# HELP ").append(metric.name).append(" ").append(metric.help);
+    out.append("\n# TYPE ").append(metric.name).append(" ").append(metric.type).append("\n");
+    for (const auto& exporter : exporters) {
+      out.append(metric.name).append("{exporter=\"").append(exporter.name).append("\"} ");
+      out.append(std::to_string(exporter.counters.*metric.value)).append("\n");
+    }
+  }
+  const uint64_t filtered = signals_.filtered[static_cast<size_t>(wire::Signal::kTraces)];
+  out +=
+      "# HELP nuages_filtered_spans_total Spans dropped by filters.\n"
+      "# TYPE nuages_filtered_spans_total counter\nnuages_filtered_spans_total " +
+      std::to_string(filtered) + "\n";
+  return out;
 }
 
 Status Server::open_store() {
@@ -231,7 +411,7 @@ Status Server::open_store() {
     if (report.ok()) store::check_log(options_.data + "/wal", *report);
     return report;
   };
-  api.more_metrics = [this] { return metrics_text(keys_->uses()); };
+  api.more_metrics = [this] { return more_metrics(); };
   api_ = std::make_unique<Api>(*store_, std::move(api));
   web_->set_api(*api_);
   return {};
@@ -251,9 +431,8 @@ ServerStatus Server::status() const {
   out.waiting_blocks = counters.waiting_blocks;
   out.split_blocks = counters.split_blocks;
   out.quarantined_blocks = counters.quarantined_blocks;
-  const IntakeCounters taken = intake_->counters();
-  out.dropped_log_records = taken.dropped[static_cast<size_t>(wire::Signal::kLogs)];
-  out.dropped_data_points = taken.dropped[static_cast<size_t>(wire::Signal::kMetrics)];
+  out.dropped_log_records = signals_.unrouted[static_cast<size_t>(wire::Signal::kLogs)];
+  out.dropped_data_points = signals_.unrouted[static_cast<size_t>(wire::Signal::kMetrics)];
   const store::RetentionCounters kept = retention_->counters();
   out.store_bytes = kept.store_bytes;
   out.dropped_partitions = kept.dropped_partitions;
@@ -278,15 +457,17 @@ bool Server::stop() {
     const uint64_t now = steady_now();
     return now < deadline ? deadline - now : 0;
   };
-  for (Listener* listener : {grpc_listener_.get(), http_listener_.get(), ui_listener_.get()}) {
-    listener->stop();
+  for (Listener* listener :
+       {grpc_listener_.get(), http_listener_.get(), ui_listener_.get(), health_listener_.get()}) {
+    if (listener != nullptr) listener->stop();
   }
   // Begun requests get half of the time; a client that hangs must not cost us the inserts.
   const uint64_t half = left() / 2;
   for (const Listener* listener : {grpc_listener_.get(), http_listener_.get()}) {
-    listener->wait_idle(deadline - std::min(half, deadline));
+    if (listener != nullptr) listener->wait_idle(deadline - std::min(half, deadline));
   }
-  const bool drained = ingest_->drain(left());
+  const bool drained = ingest_ == nullptr || ingest_->drain(left());
+  const bool forwarded = intake_->pipelines()->stop(steady_now() + left(), nullptr);
   if (retention_ != nullptr) retention_->stop();
   web_->stop();
   if (!drained) {
@@ -294,7 +475,12 @@ bool Server::stop() {
         "stopping before everything was inserted; the rest is in the write-ahead log and is "
         "inserted at the next start");
   }
-  return drained;
+  if (!forwarded) {
+    log(LogLevel::kWarning, kComponent,
+        "stopping before everything was forwarded; the rest is in the exporters' queues and is "
+        "sent after the next start");
+  }
+  return drained && forwarded;
 }
 
 }  // namespace nuages::server

@@ -5,6 +5,10 @@
 // no more, let begun requests end, insert what is waiting, close the store; what the deadline cuts
 // off stays in the log for the next start. Network threads run one shared io_context.
 //
+// A configuration file says which pipelines there are; reload() reads it again: pipelines,
+// exporters and addresses change under way, connections on addresses that stay are not touched.
+// Without the exporter nuages there is no store, and the API says so.
+//
 // Use from one thread: start(), wait for a reason to stop, stop(). An Error of start() is one line
 // for the user; the object must then be destroyed.
 #pragma once
@@ -19,6 +23,8 @@
 #include <vector>
 
 #include "base/result.h"
+#include "gateway/config.h"
+#include "gateway/pipelines.h"
 #include "server/grpc_service.h"
 #include "server/intake.h"
 #include "server/keys.h"
@@ -36,14 +42,16 @@ namespace nuages::server {
 
 class Server {
  public:
-  Server(Options options, std::string version);
+  Server(Options options, gateway::Config config, std::string version);
   ~Server();
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
 
   // Calls `announce` with each line for standard output: "listening grpc 127.0.0.1:4317", "ready".
   Status start(const std::function<void(const std::string&)>& announce);
-  // True when everything accepted is in the store.
+  // Reads --config again and does what it says; an Error leaves everything as it was.
+  Status reload(const std::function<void(const std::string&)>& announce);
+  // True when everything accepted is in the store and with the receivers it is forwarded to.
   bool stop();
 
  private:
@@ -52,12 +60,20 @@ class Server {
   Status open_keys();
   Status open_ingest();
   Status listen(const std::function<void(const std::string&)>& announce);
-  Status listen_grpc();
-  Status listen_http();
+  Status open_pipelines();
+  Result<std::unique_ptr<Listener>> listen_grpc(const HostPort& address);
+  Result<std::unique_ptr<Listener>> listen_http(const std::string& option, const HostPort& address,
+                                                HttpService* service, size_t max_body);
+  Status listen_health();
+  Status move_listener(std::unique_ptr<Listener>& listener, bool on, bool was_on,
+                       const HostPort& address, const HostPort& former, const char* name,
+                       std::vector<std::unique_ptr<Listener>>& ended);
+  std::string more_metrics() const;
   Status open_store();
   ServerStatus status() const;
 
-  const Options options_;
+  Options options_;  // what a reload may change of it, only this object's own thread reads
+  gateway::Config config_;
   const std::string version_;
   uint64_t start_ns_ = 0;
   int lock_file_ = -1;
@@ -73,11 +89,13 @@ class Server {
   std::unique_ptr<store::Ingest> ingest_;
   std::unique_ptr<store::Retention> retention_;
   std::unique_ptr<Api> api_;
+  gateway::SignalCounters signals_;
   std::unique_ptr<Intake> intake_;
   std::unique_ptr<GrpcService> grpc_;
   std::unique_ptr<OtlpHttp> otlp_http_;
   std::unique_ptr<Web> web_;
-  std::unique_ptr<Listener> grpc_listener_, http_listener_, ui_listener_;
+  std::unique_ptr<HttpService> health_;
+  std::unique_ptr<Listener> grpc_listener_, http_listener_, ui_listener_, health_listener_;
 };
 
 }  // namespace nuages::server

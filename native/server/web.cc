@@ -115,13 +115,23 @@ void Web::handle(Request request, Done done) {
 
 void Web::ask_api(Request request, Done done) {
   if (api_.load() == nullptr) {
-    if (request.path != "/healthz") {
-      return done(error(503, "the store is not open yet; retry in a moment"));
-    }
     Response response;
     response.content_type = "text/plain";
     response.body = "ok\n";
-    return done(std::move(response));
+    if (request.path == "/healthz") return done(std::move(response));
+    if (no_store_.empty()) {
+      return done(error(503, "the store is not open yet; retry in a moment"));
+    }
+    if (request.path == "/readyz") {
+      response.body = "ready; " + no_store_ + "\n";
+      return done(std::move(response));
+    }
+    if (request.path == "/metrics") {
+      response.content_type = "text/plain; version=0.0.4; charset=utf-8";
+      response.body = metrics_();
+      return done(std::move(response));
+    }
+    return done(error(501, no_store_));
   }
   if (waiting_.fetch_add(1) >= kMaxWaiting) {
     --waiting_;

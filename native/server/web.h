@@ -9,7 +9,10 @@
 #include <atomic>
 #include <boost/asio/thread_pool.hpp>
 #include <cstddef>
+#include <functional>
 #include <optional>
+#include <string>
+#include <utility>
 
 #include "server/api.h"
 #include "server/http_session.h"
@@ -26,6 +29,12 @@ class Web final : public HttpService {
 
   // `api` must outlive stop().
   void set_api(Api& api) { api_.store(&api); }
+  // For a server that stores nothing: there will be no Api, and this text says so. /metrics is what
+  // `metrics` gives. Call before requests come.
+  void set_no_store(std::string why, std::function<std::string()> metrics) {
+    no_store_ = std::move(why);
+    metrics_ = std::move(metrics);
+  }
   // Waits for running API requests; later ones answer 503.
   void stop();
 
@@ -42,6 +51,8 @@ class Web final : public HttpService {
   Keys* keys_;
   std::atomic<Api*> api_{nullptr};
   std::atomic<size_t> waiting_{0};
+  std::string no_store_;
+  std::function<std::string()> metrics_;
 };
 
 }  // namespace nuages::server

@@ -258,7 +258,9 @@ def test_logs_and_metrics_are_counted_and_said_to_be_dropped(
         assert counted() == before + 3 * items
         assert (items == 0) == (by_grpc.partial_success.error_message == "")
         if items:
-            assert by_grpc.partial_success.error_message == f"this server keeps traces only: the {path} were dropped"
+            assert (
+                by_grpc.partial_success.error_message == f"no pipeline of this server takes {path}: they were dropped"
+            )
     answer = post(shared_server, b"\x0a\x05", path=f"/v1/{path}", Content_Type="application/x-protobuf")
     assert answer.status_code == 400
 
