@@ -125,13 +125,13 @@ class Reader {
                                            const char* fallback) {
     if (!protocols.has(name)) return std::nullopt;
     YamlMap map = protocols.map(name);
-    const std::string endpoint = map.text("endpoint").value_or(fallback);
+    std::string endpoint = map.text("endpoint").value_or(fallback);
     constexpr uint64_t kMostMiB = 1024;
     if (const auto size = map.number("max_recv_msg_size_mib", 1, kMostMiB)) {
       config_.receiver.max_body_bytes = *size * kMiB;
     }
     if (const auto size = map.number("max_request_body_size", 1, kMostMiB * kMiB)) {
-      config_.receiver.max_body_bytes = *size;
+      config_.receiver.max_body_bytes = size;
     }
     if (map.has("tls")) map.problem("tls", "is not supported; put a TLS proxy in front");
     if (map.has("auth")) map.problem("auth", "is not supported here");
