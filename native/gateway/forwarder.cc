@@ -53,14 +53,14 @@ bool Forwarder::decode(std::string_view record, Item& out) {
 Forwarder::Forwarder(std::string name, const ForwardConfig& config,
                      const std::optional<BatchConfig>& batch)
     : name_(std::move(name)),
-      settings_(std::make_shared<const Settings>(Settings{config, batch})),
+      settings_(std::make_shared<const Settings>(config, batch)),
       queue_requests_(config.queue_requests),
       wanted_(settings_) {}
 
 void Forwarder::configure(const ForwardConfig& config, const std::optional<BatchConfig>& batch) {
   queue_requests_ = config.queue_requests;
   const std::lock_guard lock(mutex_);
-  wanted_ = std::make_shared<const Settings>(Settings{config, batch});
+  wanted_ = std::make_shared<const Settings>(config, batch);
   if (sending_ != nullptr) sending_->interrupt();  // perhaps its receiver is the wrong one
   changed_.notify_all();
 }
@@ -279,10 +279,10 @@ std::vector<Forwarder::Item> Forwarder::next_batch(std::unique_lock<std::mutex>&
       if (item.signal != signal) return true;
       items += item.items;
     }
-    return items >= settings_->batch->size || segment.sealed;
+    return items >= settings_->batch.size || segment.sealed;
   };
-  if (settings_->batch && settings_->batch->timeout_ns > 0 && !draining_) {
-    changed_.wait_for(lock, std::chrono::nanoseconds(settings_->batch->timeout_ns),
+  if (settings_->batches && settings_->batch.timeout_ns > 0 && !draining_) {
+    changed_.wait_for(lock, std::chrono::nanoseconds(settings_->batch.timeout_ns),
                       [&] { return stop_ || draining_ || ready(); });
     if (stop_) return batch;
   }
@@ -293,7 +293,7 @@ std::vector<Forwarder::Item> Forwarder::next_batch(std::unique_lock<std::mutex>&
     memory_ -= std::min<uint64_t>(memory_, item.body.size());
     batch.push_back(std::move(item));
     segment.items.pop_front();
-  } while (settings_->batch && items < settings_->batch->size && !segment.items.empty() &&
+  } while (settings_->batches && items < settings_->batch.size && !segment.items.empty() &&
            segment.items.front().signal == signal);
   return batch;
 }
@@ -306,10 +306,10 @@ bool Forwarder::deliver(std::vector<Item> batch) {
     body += batch[i].body;  // a message behind another is both merged
     items += batch[i].items;
   }
-  if (!settings_->batch || settings_->batch->max_size == 0 || items <= settings_->batch->max_size) {
+  if (!settings_->batches || settings_->batch.max_size == 0 || items <= settings_->batch.max_size) {
     return send(signal, body, items);
   }
-  for (const RequestBuilder::Part& part : split_request(body, settings_->batch->max_size)) {
+  for (const RequestBuilder::Part& part : split_request(body, settings_->batch.max_size)) {
     if (!send(signal, part.body, part.items)) return false;
   }
   return true;

@@ -88,8 +88,11 @@ class Forwarder final : public Target, private store::WalObserver {
 
   const std::string name_;
   struct Settings {
+    Settings(const ForwardConfig& forward, const std::optional<BatchConfig>& wanted)
+        : config(forward), batches(wanted.has_value()), batch(wanted.value_or(BatchConfig{})) {}
     ForwardConfig config;
-    std::optional<BatchConfig> batch;
+    bool batches;
+    BatchConfig batch;  // when it does
   };
   std::shared_ptr<const Settings> settings_;  // of the sender's thread
   std::unique_ptr<store::Wal> wal_;
