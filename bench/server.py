@@ -10,8 +10,10 @@ from __future__ import annotations
 import argparse
 import gzip
 import os
+import subprocess
 import time
 from collections import deque
+from pathlib import Path
 from typing import Any
 
 import common
@@ -77,6 +79,27 @@ class Variant:
             raise BenchError(f"{self.name}: {self.sent} spans were acknowledged, {stored} are in the store")
 
 
+def starts(binary: Path, folder: Path, times: int = 7) -> str:
+    """How long until the server takes spans, and until it answers questions too; on the same store, killed each time."""
+    moments: dict[str, list[float]] = {"listening grpc": [], "ready": []}
+    addresses = [f"--{name}={common.LOOPBACK}:0" for name in ("grpc", "http", "ui")]
+    for _ in range(times):
+        begin = time.perf_counter()
+        with subprocess.Popen(
+            [str(binary), f"--data={folder}", *addresses], stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                for moment, seconds in moments.items():
+                    if line.startswith(moment):
+                        seconds.append(time.perf_counter() - begin)
+                if line.startswith("ready"):
+                    break
+            process.kill()
+    listening, ready = (spread(seconds, 1e3, 0) for seconds in moments.values())
+    return f"start     spans are taken after {listening} ms, questions answered after {ready} ms"
+
+
 def check(answer: bytes) -> None:
     if answer:  # a partial success names rejected spans
         raise BenchError(f"the server rejected spans: {answer!r}")
@@ -107,6 +130,7 @@ def program() -> None:
         print(
             f"span      {len(example) / variants[0].template.spans:.0f} bytes as OTLP protobuf, {len(gzip.compress(example, 6)) / variants[0].template.spans:.0f} gzipped"
         )
+        print(starts(variants[0].server.binary, folder / "starts"))
         print(f"run       {options.rounds} rounds of {options.spans} spans per variant\n", flush=True)
         for variant in variants:
             variant.round(options.spans // 4)  # warm: tables, caches, allocator
