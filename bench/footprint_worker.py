@@ -22,6 +22,15 @@ def resident():
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) * 1024
 
 
+def settled():
+    """The same after the threads that the first spans started are up."""
+    while True:
+        before = resident()
+        time.sleep(0.3)
+        if resident() == before:
+            return before
+
+
 def import_side(side):
     if side == "nuages":
         import nuages.auto  # noqa: F401
@@ -73,7 +82,8 @@ def measure(case, side):
             nuages.install(hooks="none")
         tracer = provider(4 * QUEUED).get_tracer("bench")
         queue_spans(tracer, 100)
-        before, cpu = resident(), time.process_time_ns()
+        before = settled()
+        cpu = time.process_time_ns()
         queue_spans(tracer, QUEUED)
         return (time.process_time_ns() - cpu) / QUEUED, (resident() - before) / QUEUED
     before = resident()  # not ru_maxrss: a process begins with its parent's
@@ -84,6 +94,7 @@ def measure(case, side):
 
 
 if __name__ == "__main__":
+    os.environ["NUAGES_SURVIVE_KILL"] = "false"  # the same memory, and nothing for a next process to find
     cpu, size = measure(*sys.argv[1:])
     print(json.dumps({"cpu": cpu, "bytes": size}), flush=True)
     os._exit(0)

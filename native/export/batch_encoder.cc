@@ -1,6 +1,7 @@
 #include "export/batch_encoder.h"
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include "base/ids.h"
@@ -33,8 +34,34 @@ std::string_view database_system(const trace::RecordView& record) {
 
 // What keys look like: no rule of ours can match.
 bool plain(std::string_view key) {
+  using Block = uint8_t __attribute__((vector_size(16)));
+  using Halves = uint64_t __attribute__((vector_size(16)));
+  constexpr uint8_t kFirst = 'A';
+  constexpr uint8_t kLetters = 'z' - 'A' + 1;  // and [\]^_`
+  const auto others = [](const Block& block) {
+    const Block offset = block - kFirst;
+    const auto found = reinterpret_cast<Halves>((offset >= kLetters) & (block != uint8_t{'.'}));
+    return found[0] | found[1];
+  };
+  Block block{};
+  if (key.size() >= sizeof block) {
+    uint64_t found = 0;
+    for (size_t i = 0; i + sizeof block <= key.size(); i += sizeof block) {
+      std::memcpy(&block, key.data() + i, sizeof block);
+      found |= others(block);
+    }
+    std::memcpy(&block, key.data() + key.size() - sizeof block, sizeof block);
+    return (found | others(block)) == 0;
+  }
+  if (key.size() >= 8) {
+    uint64_t ends[2];
+    std::memcpy(&ends[0], key.data(), 8);
+    std::memcpy(&ends[1], key.data() + key.size() - 8, 8);
+    std::memcpy(&block, ends, sizeof block);
+    return others(block) == 0;
+  }
   return std::all_of(key.begin(), key.end(),
-                     [](char c) { return (c >= 'a' && c <= 'z') || c == '.' || c == '_'; });
+                     [](char c) { return (c >= 'A' && c <= 'z') || c == '.'; });
 }
 
 bool is_statement(std::string_view key) { return key == "db.statement" || key == "db.query.text"; }

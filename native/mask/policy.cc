@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <cstring>
 #include <mutex>
 #include <utility>
 
@@ -122,7 +123,10 @@ constexpr Policy kNothing = {Rules::none(), false, false, false, nullptr};
 std::atomic<const Policy*> g_policy{&kNothing};
 
 void put_in_force(const Policy& policy) {
-  g_policy.store(new Policy(policy), std::memory_order_release);  // readers may hold the old one
+  // Readers may hold the old ones, so all are kept, where leak checkers find them.
+  static auto* const all = new std::vector<const Policy*>;
+  all->push_back(new Policy(policy));
+  g_policy.store(all->back(), std::memory_order_release);
 }
 
 }  // namespace
@@ -171,21 +175,68 @@ bool Policy::text(std::string_view in, std::string& out) const {
   return changed;
 }
 
-Verdict Policy::key(std::string_view key) const {
-  if (private_data && private_key(key)) return Verdict::kDrop;
-  if ((urls && secret_key(key)) || user_key(user, key)) return Verdict::kChanged;
-  return Verdict::kKeep;
+namespace {
+
+struct KeyFacts {
+  Verdict verdict = Verdict::kKeep;
+  bool url = false;
+};
+
+KeyFacts find_facts(const Policy& policy, std::string_view key) {
+  if (policy.private_data && private_key(key)) return {Verdict::kDrop, false};
+  if ((policy.urls && secret_key(key)) || user_key(policy.user, key)) {
+    return {Verdict::kChanged, false};
+  }
+  return {Verdict::kKeep, policy.urls && url_key(key)};
 }
 
-Verdict Policy::attribute(std::string_view name, std::string_view in, std::string& out) const {
-  const Verdict verdict = key(name);
-  if (verdict == Verdict::kDrop) return verdict;
-  if (verdict == Verdict::kChanged) {
-    out = kHidden;
-    return verdict;
+// An application has few keys and uses them with every span: what was found is kept, a few
+// kilobytes in each thread that masks.
+KeyFacts facts_of(const Policy& policy, std::string_view key) {
+  struct Known {
+    const UserRules* user;
+    uint32_t user_id;
+    KeyFacts facts;
+    uint8_t policy;
+    uint8_t size;  // 0: nothing is known
+    char text[46];
+  };
+  static thread_local std::array<Known, 64> memo;
+  if (key.empty() || key.size() > sizeof Known::text) return find_facts(policy, key);
+  const auto bits = static_cast<uint8_t>((policy.private_data ? 1 : 0) | (policy.urls ? 2 : 0));
+  const uint32_t id = policy.user == nullptr ? 0 : policy.user->id;
+  const auto at = [&key](size_t i) { return static_cast<unsigned char>(key[i]); };
+  const size_t slot =
+      key.size() * 37 + at(key.size() - 1) * size_t{11} + at(key.size() / 2) * size_t{5};
+  Known& known = memo[slot % memo.size()];
+  if (known.size == key.size() && known.policy == bits && known.user == policy.user &&
+      known.user_id == id && std::memcmp(known.text, key.data(), key.size()) == 0) {
+    return known.facts;
   }
+  const KeyFacts facts = find_facts(policy, key);
+  known.user = policy.user;
+  known.user_id = id;
+  known.facts = facts;
+  known.policy = bits;
+  known.size = static_cast<uint8_t>(key.size());
+  std::memcpy(known.text, key.data(), key.size());
+  return facts;
+}
+
+}  // namespace
+
+Verdict Policy::key(std::string_view key) const { return facts_of(*this, key).verdict; }
+
+Verdict Policy::attribute(std::string_view name, std::string_view in, std::string& out) const {
+  const KeyFacts facts = facts_of(*this, name);
+  if (facts.verdict == Verdict::kDrop) return facts.verdict;
+  if (facts.verdict == Verdict::kChanged) {
+    out = kHidden;
+    return facts.verdict;
+  }
+  if (!facts.url) return text(in, out) ? Verdict::kChanged : Verdict::kKeep;
   std::string url;
-  const bool rewritten = urls && url_key(name) && redact_url(in, private_data, url);
+  const bool rewritten = redact_url(in, private_data, url);
   if (text(rewritten ? std::string_view(url) : in, out)) return Verdict::kChanged;
   if (!rewritten) return Verdict::kKeep;
   out = std::move(url);
