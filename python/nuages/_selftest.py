@@ -103,7 +103,7 @@ def _check_spans() -> None:
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import sampling
 
-    from nuages.sdk.trace import TracerProvider
+    from nuages.sdk.trace import InternalTracerProvider
 
     ended: list[Any] = []
 
@@ -112,7 +112,9 @@ def _check_spans() -> None:
             ended.append(span)
 
     limits = sdk.SpanLimits(*[64] * 8)  # all of them: the environment may hold wrong ones
-    provider = TracerProvider(sampling.ALWAYS_ON, Resource({"service.name": "self-test"}), False, span_limits=limits)
+    provider = InternalTracerProvider(
+        sampling.ALWAYS_ON, Resource({"service.name": "self-test"}), False, span_limits=limits
+    )
     provider._disabled = False
     provider.add_span_processor(Keep())
     tracer = provider.get_tracer("nuages.self_test", "1")

@@ -123,3 +123,23 @@ def test_the_self_test_is_passed_whatever_the_environment_says(monkeypatch: Any)
     }.items():
         monkeypatch.setenv(name, value)
     assert _selftest.problem() is None
+
+
+def test_a_fork_right_after_install(run_python: Any) -> None:
+    """The SDK asks resource detectors in a thread pool in the child; the self-test's provider must not make that wait for ever."""
+    run_python(
+        """
+import gc, os
+gc.disable()
+import nuages
+nuages.install()
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+provider = TracerProvider(resource=Resource({"service.name": "explicit"}))
+with provider.get_tracer("t").start_as_current_span("a"):
+    pid = os.fork()
+if pid == 0:
+    os._exit(7)
+assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+"""
+    )

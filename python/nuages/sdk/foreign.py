@@ -70,14 +70,14 @@ def native(span: Any) -> Any:
 
 
 def _tracer(span: Any) -> Any:
-    from nuages.sdk.trace import TracerProvider
+    from nuages.sdk.trace import InternalTracerProvider
 
     provider = _providers.get(span.resource)
     if provider is None:
         if len(_providers) >= 64:  # resources made anew for each span
             _providers.clear()
         limits = SpanLimits(*[_ALL] * 6)
-        provider = _providers[span.resource] = TracerProvider(_as, span.resource, False, None, _as, limits)
+        provider = _providers[span.resource] = InternalTracerProvider(_as, span.resource, False, None, _as, limits)
         provider._disabled = False
     scope = span.instrumentation_scope
     if scope is None:

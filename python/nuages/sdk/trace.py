@@ -7,6 +7,9 @@ links as objects, the provider's configuration, JSON.
 
 from __future__ import annotations
 
+# Before any provider: the SDK asks its resource detectors in a pool in the child of a fork, and the pool's own at-fork handler, which frees
+# its lock there, must come first.
+import concurrent.futures.thread  # noqa: F401
 import inspect
 import logging
 import threading
@@ -208,7 +211,6 @@ class TracerProvider(OfficialTracerProvider):  # type: ignore[misc]
     ) -> None:
         # The SDK asks its detectors in a thread pool again in a forked child. That pool must have registered for forks before the SDK does, or
         # the child waits for the pool's lock for ever.
-        import concurrent.futures.thread  # noqa: F401
 
         self._core = _native.ProviderCore()
         self._shut_down = False
@@ -411,6 +413,13 @@ class TracerProvider(OfficialTracerProvider):  # type: ignore[misc]
         flushed = bool(self._active_span_processor.force_flush(timeout_millis))
         _native_side.drain_logs()
         return flushed
+
+
+class InternalTracerProvider(TracerProvider):
+    """One that no application sees (self-test, copies of foreign spans); a fork does not concern it."""
+
+    def _handle_fork(self) -> None:
+        return None
 
 
 def _make_scope(name: str, version: str, schema_url: Optional[str], attributes: Optional[Mapping[str, Any]]) -> Any:
