@@ -334,7 +334,10 @@ class TestCelery:
                 found = [json.loads(line) for line in output.read_text().splitlines()] if output.exists() else []
         finally:
             worker.send_signal(signal.SIGTERM)
-            assert worker.wait(30) == 0
+            try:
+                assert worker.wait(30) == 0
+            finally:
+                worker.kill()  # does nothing to one that has ended
         runs = [span for span in found if span[1] == "CONSUMER"]
         assert {run[0] for run in runs} == {"store.tasks.restock"}
         for _, _, attributes, links in runs:
