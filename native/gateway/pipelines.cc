@@ -122,6 +122,7 @@ Status Pipelines::add(const Config& config, const PipelineConfig& pipeline, cons
   Route route;
   route.name = pipeline.name;
   std::vector<ProcessorConfig> steps;
+  steps.reserve(pipeline.processors.size());
   for (const std::string& name : pipeline.processors) steps.push_back(config.processors.at(name));
   route.processing = std::make_shared<const Processing>(pipeline.signal, std::move(steps));
   for (const std::string& name : pipeline.exporters) {
@@ -196,9 +197,8 @@ void Pipelines::accept(wire::Signal signal, std::string body, Done done) const {
     return done(std::move(none));
   }
   const auto answer = std::make_shared<Answer>(std::move(done));
-  for (size_t i = 0; i < routes.size(); ++i) {
-    pass(routes[i], signal, i + 1 < routes.size() ? body : std::move(body), answer);
-  }
+  for (size_t i = 0; i + 1 < routes.size(); ++i) pass(routes[i], signal, body, answer);
+  pass(routes.back(), signal, std::move(body), answer);
   answer->end({});
 }
 
@@ -229,6 +229,7 @@ void Pipelines::pass(const Route& route, wire::Signal signal, std::string body,
 
 std::vector<ExporterCounters> Pipelines::exporters() const {
   std::vector<ExporterCounters> out;
+  out.reserve(forwarders_.size());
   for (const NamedForwarder& one : forwarders_)
     out.push_back({one.name, one.forwarder->counters()});
   return out;

@@ -212,7 +212,7 @@ Result<Processed> Processing::apply(std::string body) const {
   if (signal_ == wire::Signal::kTraces) return spans(std::move(body));
   Result<uint64_t> items = wire::check_export_request(body, signal_);
   if (!items.ok()) return items.error();
-  if (signal_ == wire::Signal::kLogs && changes_) return log_records(std::move(body));
+  if (signal_ == wire::Signal::kLogs && changes_) return log_records(body);
   return Processed{std::move(body), *items, 0, {}};
 }
 
@@ -239,7 +239,7 @@ Result<Processed> Processing::spans(std::string body) const {
   return out;
 }
 
-Result<Processed> Processing::log_records(std::string body) const {
+Result<Processed> Processing::log_records(const std::string& body) const {
   RequestBuilder builder;
   LogChanger changer{steps_, builder, {}};
   if (!read_request(body, changer)) {

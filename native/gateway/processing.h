@@ -36,7 +36,7 @@ class Processing {
 
  private:
   Result<Processed> spans(std::string body) const;
-  Result<Processed> log_records(std::string body) const;
+  Result<Processed> log_records(const std::string& body) const;
 
   const wire::Signal signal_;
   const std::vector<ProcessorConfig> steps_;  // attributes and filters

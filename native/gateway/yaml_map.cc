@@ -68,8 +68,8 @@ YamlMap YamlMap::parse(std::string_view text, YamlContext& context) {
   return {top, "", context};
 }
 
-YamlMap::YamlMap(YAML::Node node, std::string path, YamlContext& context)
-    : node_(std::move(node)), path_(std::move(path)), context_(&context) {
+YamlMap::YamlMap(const YAML::Node& node, std::string path, YamlContext& context)
+    : node_(node), path_(std::move(path)), context_(&context) {
   line_ = node_.IsDefined() ? line_of_node(node_) : 0;
   if (node_.IsDefined() && !node_.IsNull() && !node_.IsMap()) {
     context_->problem(line_, (path_.empty() ? "the file" : path_) + " must be a map of keys");
@@ -215,9 +215,9 @@ std::optional<std::string> YamlMap::resolved(const YAML::Node& node) {
     auto value = context_->environment(name);
     if (!value) value = fallback;
     if (!value) {
-      context_->problem(line_of_node(node), "the environment variable " + name +
-                                                " is not set; set it or write ${env:" + name +
-                                                ":-default}");
+      std::string text = "the environment variable ";
+      text.append(name).append(" is not set; set it or write ${env:").append(name);
+      context_->problem(line_of_node(node), text.append(":-default}"));
       value = "";
     }
     out += *value;
@@ -270,7 +270,7 @@ std::optional<uint64_t> YamlMap::duration(const char* key) {
 }
 
 std::optional<std::string> YamlMap::choice(const char* key, std::string_view words) {
-  const auto value = text(key);
+  auto value = text(key);
   if (!value) return std::nullopt;
   std::vector<std::string> allowed;
   for (size_t at = 0; at <= words.size();) {

@@ -40,7 +40,7 @@ class YamlMap {
   static YamlMap parse(std::string_view text, YamlContext& context);
 
   // A child of any kind; undefined ones are not maps.
-  YamlMap(YAML::Node node, std::string path, YamlContext& context);
+  YamlMap(const YAML::Node& node, std::string path, YamlContext& context);
 
   bool has(const char* key);
   int line() const { return line_; }
