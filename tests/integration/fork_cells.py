@@ -28,6 +28,7 @@ from typing import Any
 APP = Path(__file__).resolve().parents[1] / "apps" / "forks"
 BIN = Path(sys.executable).parent
 PATIENCE = 90.0  # seconds; an event that takes longer is a failure
+INCIDENTAL = ("CONNECT", "urls.resolve")  # as often as Django likes: not in the ledger
 NEVER = str(10 * 60 * 1000)  # milliseconds: only the end of a process, or half a queue, sends spans
 
 Produced = tuple[str, str, int]  # trace id, name, pid
@@ -62,6 +63,8 @@ class Receiver:
                 pid = resource["process.pid"].int_value
                 for scope_spans in resource_spans.scope_spans:
                     for span in scope_spans.spans:
+                        if span.name in INCIDENTAL:
+                            continue
                         arrived.append((span.span_id, (span.trace_id.hex(), span.name, pid)))
             self.changed.notify_all()
 
