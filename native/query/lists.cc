@@ -54,7 +54,7 @@ void add_attribute(Conditions& conditions, const TraceFilter& filter) {
   std::string sql = "trace_id IN (SELECT trace_id FROM nuages.spans WHERE (" + holds + ")";
   // Any span of the trace may have it, and those lie within a day of the entry: other days' indexes
   // need not be read.
-  constexpr int64_t kDay = 24 * 3600 * kNanosecondsPerSecond;
+  constexpr int64_t kDay = int64_t{24} * 3600 * kNanosecondsPerSecond;
   if (filter.start) {
     sql += " AND ts >= fromUnixTimestamp64Nano({attribute_start:Int64}, 'UTC')";
     parameters["attribute_start"] = std::to_string(std::max<int64_t>(*filter.start - kDay, 0));
