@@ -61,18 +61,25 @@ bool allowed(const RepeatedQuery& query) {
   });
 }
 
-const NPlusOneOptions kDefaultOptions;
-std::atomic<const NPlusOneOptions*> g_options{&kDefaultOptions};
+// What was in force once may still be read: it stays, linked, where leak checkers find it.
+struct KeptOptions {
+  NPlusOneOptions options;
+  const KeptOptions* before = nullptr;
+};
+const KeptOptions kDefaultOptions;
+std::atomic<const KeptOptions*> g_options{&kDefaultOptions};
 
 }  // namespace
 
 const NPlusOneOptions& n_plus_one_options() noexcept {
-  return *g_options.load(std::memory_order_acquire);
+  return g_options.load(std::memory_order_acquire)->options;
 }
 
 void set_n_plus_one_options(NPlusOneOptions options) {
   if (options == n_plus_one_options()) return;
-  g_options.store(new NPlusOneOptions(std::move(options)), std::memory_order_release);
+  auto* fresh = new KeptOptions{std::move(options), g_options.load(std::memory_order_acquire)};
+  while (!g_options.compare_exchange_weak(fresh->before, fresh, std::memory_order_acq_rel)) {
+  }
 }
 
 LocalRoot::LocalRoot(uint64_t steady) noexcept
