@@ -270,7 +270,8 @@ void explain_transport_error(int curl_code, std::string_view detail, const Endpo
       } else if (endpoint.tls && config.client_cert_file.empty() &&
                  (curl_code == CURLE_HTTP2 || curl_code == CURLE_HTTP2_STREAM ||
                   curl_code == CURLE_RECV_ERROR || curl_code == CURLE_SEND_ERROR ||
-                  curl_code == CURLE_COULDNT_CONNECT || curl_code == CURLE_GOT_NOTHING) &&
+                  curl_code == CURLE_COULDNT_CONNECT || curl_code == CURLE_GOT_NOTHING ||
+                  curl_code == CURLE_PARTIAL_FILE) &&
                  why.find("refused") == std::string::npos) {
         add("the connection was cut: a receiver that wants a client certificate does so; set "
             "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE and OTEL_EXPORTER_OTLP_CLIENT_KEY");

@@ -280,8 +280,11 @@ def test_other_services_endpoints_and_users_do_not_adopt(
     assert finished(run(alone, otlp_server.endpoint)) == "0"
     assert finished(run(alone, address, OTEL_EXPORTER_OTLP_HEADERS="x-tenant=other")) == "0"
     if os.geteuid() == 0:
-        probe = run("print('ready', flush=True)", address, user=65534)
-        if probe.wait(60) == 0:
+        try:
+            readable = run("print('ready', flush=True)", address, user=65534).wait(60) == 0
+        except PermissionError:  # the tree lies in a folder that nobody else may enter, as /root
+            readable = False
+        if readable:
             assert finished(run(alone, address, user=65534)) == "0"
     assert len(queue_files(victim.pid)) == 1
     assert finished(run("adopt(3)", address)) == "3"
@@ -433,7 +436,7 @@ def test_tmpfs_without_room(otlp_server: Any, run: Run, size: str) -> None:
     mount = f'mount -t tmpfs -o size={size} tmpfs /dev/shm && exec "$0" "$@"'
     process = run(code, otlp_server.endpoint, prefix=("unshare", "-m", "sh", "-c", mount))
     out, errors = process.communicate(timeout=60)
-    if "unshare failed" in errors or "mount:" in errors:
+    if "unshare: " in errors or "mount:" in errors:
         pytest.skip(f"cannot mount here: {errors}")
     assert process.returncode == 0, errors
     assert otlp_server.names() == ["works"]
@@ -463,7 +466,7 @@ print(counters()["exported"], flush=True)
     mount = 'mount -t tmpfs -o size=10m tmpfs /dev/shm && exec "$0" "$@"'
     process = run(code, otlp_server.endpoint, prefix=("unshare", "-m", "sh", "-c", mount))
     out, errors = process.communicate(timeout=60)
-    if "unshare failed" in errors or "mount:" in errors:
+    if "unshare: " in errors or "mount:" in errors:
         pytest.skip(f"cannot mount here: {errors}")
     assert process.returncode == 0, errors
     assert out.strip() == "1501"
@@ -475,7 +478,7 @@ def test_a_disk_is_never_used(otlp_server: Any, run: Run, tmp_path: Path) -> Non
     hide = f'mount --bind {tmp_path} /dev/shm && exec "$0" "$@"'
     process = run(code, otlp_server.endpoint, prefix=("unshare", "-m", "sh", "-c", hide), XDG_RUNTIME_DIR=str(tmp_path))
     _, errors = process.communicate(timeout=60)
-    if "unshare failed" in errors or "mount:" in errors:
+    if "unshare: " in errors or "mount:" in errors:
         pytest.skip(f"cannot mount here: {errors}")
     assert process.returncode == 0, errors
     assert "/dev/shm is not on tmpfs" in errors and f"{tmp_path} is not on tmpfs" in errors
@@ -497,7 +500,7 @@ def test_runtime_directory_instead_of_shm(otlp_server: Any, run: Run, tmp_path: 
             XDG_RUNTIME_DIR=f"{tmp_path}/r",
         )
         _, errors = process.communicate(timeout=60)
-        if "unshare failed" in errors or "mount:" in errors:
+        if "unshare: " in errors or "mount:" in errors:
             pytest.skip(f"cannot mount here: {errors}")
         assert process.returncode == 0, errors
         assert len(list(runtime.glob("nuages-*/queue-*"))) == 1
