@@ -11,6 +11,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "export/batch_encoder.h"
@@ -123,7 +124,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (auto image = trace::QueueImage::open(memory.get(), sound->bytes)) {
     for (const auto part : image->live()) require(part.offset + part.size <= sound->bytes);
     const exporter::MaskProfile profile(31);
-    exporter::BatchEncoder encoder(profile.text_filter(), profile.statement_filter());
+    exporter::Filters filters = exporter::filters_of(profile.policy());
+    exporter::BatchEncoder encoder(std::move(filters.mask), std::move(filters.sql),
+                                   std::move(filters.attribute));
     uint64_t last = 0;
     for (const auto& found : image->scan()) {
       require(trace::valid_record(found.record, trace::RecordQueue::kMaxScopes));
