@@ -44,7 +44,15 @@ def prepare_venv() -> Path:
         run([sys.executable, "-m", "venv", str(VENV)])
     pip = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
     run([*pip, "-r", str(ROOT / "bench" / "requirements.txt")])
-    run([*pip, "--no-build-isolation", "--no-deps", str(ROOT), f"--config-settings=build-dir={ROOT / 'build' / 'bench-agent'}"])
+    run(
+        [
+            *pip,
+            "--no-build-isolation",
+            "--no-deps",
+            str(ROOT),
+            f"--config-settings=build-dir={ROOT / 'build' / 'bench-agent'}",
+        ]
+    )
     return python
 
 
