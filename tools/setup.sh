@@ -12,6 +12,15 @@ say() { printf '\033[1m[setup]\033[0m %s\n' "$*"; }
 fail() { printf '[setup] error: %s\n' "$*" >&2; exit 2; }
 # fresh NAME FILES...: true when the files' content is what the stamp of NAME says
 fresh() { local name=$1; shift; [ -f "$stamps/$name" ] && [ "$(cat "$@" | sha256sum)" = "$(cat "$stamps/$name")" ]; }
+# thrice COMMAND...: a registry that is slow or drops a connection is asked again
+thrice() {
+  local try
+  for try in 1 2 3; do
+    "$@" && return 0
+    [ "$try" = 3 ] || { say "failed, try $((try + 1)) of 3: $*"; sleep $((try * 5)); }
+  done
+  return 1
+}
 done_() { local name=$1; shift; cat "$@" | sha256sum > "$stamps/$name"; }
 
 apt_install() {
@@ -28,7 +37,8 @@ apt_install() {
   say "apt-get install ${missing[*]}"
   local log=build/setup/apt.log
   export DEBIAN_FRONTEND=noninteractive
-  { "${as_root[@]}" apt-get update -qq && "${as_root[@]}" apt-get install -y -q --no-remove --no-install-recommends "${missing[@]}"; } > "$log" 2>&1 ||
+  install_packages() { "${as_root[@]}" apt-get update -qq && "${as_root[@]}" apt-get install -y -q --no-remove --no-install-recommends "${missing[@]}"; }
+  thrice install_packages > "$log" 2>&1 ||
     { tail -n 15 "$log" >&2; fail "apt-get could not install the packages of $list (log: $log). A conflicting libboost-dev? Remove it or install libboost1.81-dev by hand."; }
 }
 
@@ -45,17 +55,17 @@ if [ ! -x .venv/bin/python ]; then
 fi
 if ! fresh pip requirements.txt; then
   say "pip install -r requirements.txt"
-  .venv/bin/pip install -q --disable-pip-version-check -r requirements.txt || fail "pip could not install requirements.txt (is a Python package index reachable?)"
+  thrice .venv/bin/pip install -q --disable-pip-version-check -r requirements.txt || fail "pip could not install requirements.txt (is a Python package index reachable?)"
   done_ pip requirements.txt
 fi
 if [ "$mode" = check ] && ! fresh pip-check requirements.txt requirements-check.txt; then
   say "pip install -r requirements-check.txt"
-  .venv/bin/pip install -q --disable-pip-version-check -r requirements.txt -r requirements-check.txt || fail "pip could not install requirements-check.txt"
+  thrice .venv/bin/pip install -q --disable-pip-version-check -r requirements.txt -r requirements-check.txt || fail "pip could not install requirements-check.txt"
   done_ pip-check requirements.txt requirements-check.txt
 fi
 if [ "$mode" = check ] && ! fresh pip-official requirements-check-official.txt; then
   say "pip install --no-deps -r requirements-check-official.txt"
-  .venv/bin/pip install -q --disable-pip-version-check --no-deps -r requirements-check-official.txt || fail "pip could not install requirements-check-official.txt"
+  thrice .venv/bin/pip install -q --disable-pip-version-check --no-deps -r requirements-check-official.txt || fail "pip could not install requirements-check-official.txt"
   done_ pip-official requirements-check-official.txt
 fi
 
@@ -64,7 +74,7 @@ npm_ci() {
   local folder=$1
   fresh "npm-${folder//\//-}" "$folder/package-lock.json" && [ -d "$folder/node_modules" ] && return 0
   say "npm ci in $folder"
-  (cd "$folder" && npm ci --no-audit --no-fund --loglevel=error) || fail "npm ci failed in $folder (is the npm registry reachable?)"
+  thrice npm ci --prefix "$folder" --prefer-offline --no-audit --no-fund --loglevel=error || fail "npm ci failed in $folder (is the npm registry reachable?)"
   done_ "npm-${folder//\//-}" "$folder/package-lock.json"
 }
 npm_ci third_party/chdb
