@@ -12,9 +12,9 @@ namespace {
 
 constexpr int64_t kNanosecondsPerSecond = 1'000'000'000;
 
-constexpr const char* kTracesById =
-    " WHERE (toStartOfMinute(ts), trace_id) IN (SELECT minute, trace_id FROM nuages.trace_ix"
-    " WHERE trace_id IN (SELECT toFixedString(unhex(arrayJoin({ids:Array(String)})), 16)))";
+constexpr uint64_t kFewRepeats = 20;        // among the newest rows
+constexpr uint64_t kMoreRepeats = 16;       // times as many rows, when there were more
+constexpr uint64_t kMostBounded = 100'000;  // rows; above, all are read
 
 // The conditions of one SELECT and their values.
 class Conditions {
@@ -106,22 +106,66 @@ Conditions conditions_of(const TraceFilter& filter) {
   return where;
 }
 
+// The start of the `count`th newest row that matches; nothing if there are fewer.
+Result<std::optional<int64_t>> newest_start(store::Store& store, const TraceFilter& filter,
+                                            uint64_t count) {
+  Conditions where = conditions_of(filter);
+  where.parameter("last", std::to_string(count - 1));
+  // Rows of one service lie in the order of their start: the read ends when there are enough.
+  const char* order = filter.service.empty() ? "ts DESC" : "toStartOfMinute(ts) DESC, ts DESC";
+  auto rows = Rows::select(store,
+                           "SELECT toUnixTimestamp64Nano(ts) FROM nuages.entry" + where.sql() +
+                               " ORDER BY " + order + " LIMIT 1 OFFSET {last:UInt64}",
+                           where.parameters());
+  if (!rows) return rows.error();
+  if (rows->size() == 0) return std::optional<int64_t>();
+  return std::optional<int64_t>((*rows)[0].integer(0));
+}
+
+// One row more than the limit, if there is one. LIMIT BY sorts all columns of every row that it
+// sees, so it is shown the newest ones only, and more of them if too many were repeats.
+Result<Rows> newest_rows(store::Store& store, const TraceFilter& filter) {
+  const uint64_t wanted = filter.limit + 1;
+  bool bounded = filter.attribute_key.empty();  // else looking twice costs more
+  for (uint64_t count = wanted + kFewRepeats;; count *= kMoreRepeats) {
+    Conditions where = conditions_of(filter);
+    bounded = bounded && count <= kMostBounded;
+    if (bounded) {
+      const auto start = newest_start(store, filter, count);
+      if (!start) return start.error();
+      bounded = start->has_value();
+      where.number("ts >= fromUnixTimestamp64Nano({newest:Int64}, 'UTC')", "newest", *start);
+    }
+    where.parameter("limit", std::to_string(wanted));
+    auto rows = Rows::select(
+        store,
+        "SELECT lower(hex(trace_id)), span_id, name, service, http_route, http_method, task, kind,"
+        " status, http_status, toUnixTimestamp64Nano(ts), duration, query_count, n_plus_one,"
+        " max_repetitions FROM nuages.entry" +
+            where.sql() +
+            " ORDER BY ts DESC, trace_id, span_id LIMIT 1 BY trace_id, span_id"
+            " LIMIT {limit:UInt64}",
+        where.parameters());
+    if (!rows || !bounded || rows->size() == wanted) return rows;
+  }
+}
+
 Status count_spans(store::Store& store, std::vector<TraceRow>& traces) {
   if (traces.empty()) return {};
   std::map<std::string, std::vector<TraceRow*>, std::less<>> by_id;
-  std::vector<std::string> ids;
+  std::vector<TraceId> ids;
   for (TraceRow& trace : traces) {
     const std::string id = to_hex(trace.trace_id);
     auto& same = by_id[id];
-    if (same.empty()) ids.push_back(id);
+    if (same.empty()) ids.push_back(trace.trace_id);
     same.push_back(&trace);
   }
   auto rows = Rows::select(
       store,
       std::string("SELECT lower(hex(trace_id)), uniqExact(span_id), uniqExactIf(span_id, status = "
                   "2), arraySort(groupUniqArray(service)) FROM nuages.spans") +
-          kTracesById + " GROUP BY trace_id",
-      {{"ids", array_parameter(ids)}});
+          kOfTraces + " GROUP BY trace_id",
+      {{"ids", id_array(ids)}});
   if (!rows) return rows.error();
   for (size_t i = 0; i < rows->size(); ++i) {
     const Row row = (*rows)[i];
@@ -185,16 +229,7 @@ Result<std::vector<RouteRow>> list_routes(store::Store& store, const std::string
 }
 
 Result<TraceList> list_traces(store::Store& store, const TraceFilter& filter) {
-  Conditions where = conditions_of(filter);
-  where.parameter("limit", std::to_string(filter.limit + 1));
-  auto rows = Rows::select(
-      store,
-      "SELECT lower(hex(trace_id)), span_id, name, service, http_route, http_method, task, kind,"
-      " status, http_status, toUnixTimestamp64Nano(ts), duration, query_count, n_plus_one,"
-      " max_repetitions FROM nuages.entry" +
-          where.sql() +
-          " ORDER BY ts DESC, trace_id, span_id LIMIT 1 BY trace_id, span_id LIMIT {limit:UInt64}",
-      where.parameters());
+  auto rows = newest_rows(store, filter);
   if (!rows) return rows.error();
   TraceList list;
   for (size_t i = 0; i < rows->size() && i < filter.limit; ++i) {

@@ -10,7 +10,9 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
+#include "base/ids.h"
 #include "base/result.h"
 #include "store/store.h"
 
@@ -79,6 +81,19 @@ std::string array_parameter(const Container& values) {
     out += '\'';
   }
   return out + "]";
+}
+
+// The rows of nuages.spans that belong to the traces of id_array's parameter `ids`. A constant, not
+// a subquery: it narrows the index to the marks that hold the ids.
+inline constexpr const char* kOfTraces =
+    " WHERE (toStartOfMinute(ts), trace_id) IN (SELECT minute, trace_id FROM nuages.trace_ix"
+    " WHERE trace_id IN arrayMap(id -> toFixedString(unhex(id), 16), {ids:Array(String)}))";
+
+inline std::string id_array(const std::vector<TraceId>& ids) {
+  std::vector<std::string> hex;
+  hex.reserve(ids.size());
+  for (const TraceId id : ids) hex.push_back(to_hex(id));
+  return array_parameter(hex);
 }
 
 }  // namespace nuages::query

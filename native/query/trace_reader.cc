@@ -10,10 +10,6 @@
 namespace nuages::query {
 namespace {
 
-constexpr const char* kTraceFilter =
-    " WHERE (toStartOfMinute(ts), trace_id) IN (SELECT minute, trace_id FROM nuages.trace_ix"
-    " WHERE trace_id IN (SELECT toFixedString(unhex(arrayJoin({ids:Array(String)})), 16)))";
-
 constexpr const char* kSpanSelect =
     "SELECT lower(hex(trace_id)), span_id, parent_id, toUnixTimestamp64Nano(ts), duration, kind,"
     " status, entry, name, status_message, service, scope, resource, http_method, http_route,"
@@ -91,13 +87,6 @@ std::string number_array(const Numbers& numbers) {
   return out + "]";
 }
 
-std::string id_array(const std::vector<TraceId>& ids) {
-  std::vector<std::string> hex;
-  hex.reserve(ids.size());
-  for (const TraceId id : ids) hex.push_back(to_hex(id));
-  return array_parameter(hex);
-}
-
 Result<std::map<uint64_t, SqlText>> read_statements(store::Store& store,
                                                     const std::set<uint64_t>& fingerprints) {
   std::map<uint64_t, SqlText> texts;
@@ -147,7 +136,7 @@ void read_recent(const store::RecentSpans& recent, const std::vector<TraceId>& i
 }
 
 Status read_stored(store::Store& store, const std::vector<TraceId>& ids, TraceData& data) {
-  const std::string sql = std::string(kSpanSelect) + kTraceFilter + " LIMIT {limit:UInt64}";
+  const std::string sql = std::string(kSpanSelect) + kOfTraces + " LIMIT {limit:UInt64}";
   auto rows = Rows::select(
       store, sql, {{"ids", id_array(ids)}, {"limit", std::to_string(kMaxSpansPerRead + 1)}});
   if (!rows) return rows.error();
@@ -265,7 +254,7 @@ Status describe_links(const Source& source, std::vector<LinkedSpan>& links) {
                            std::string("SELECT lower(hex(trace_id)), span_id, name, service,"
                                        " status, toUnixTimestamp64Nano(ts), duration FROM"
                                        " nuages.spans") +
-                               kTraceFilter + " AND span_id IN {spans:Array(UInt64)}",
+                               kOfTraces + " AND span_id IN {spans:Array(UInt64)}",
                            {{"ids", id_array(ids)}, {"spans", number_array(span_ids)}});
   if (!rows) return rows.error();
   for (size_t i = 0; i < rows->size(); ++i) {
