@@ -1,6 +1,6 @@
 // What reads cost beside a full store: a trace by id, the newest traces, searches, roll-ups. The
-// store holds two million spans, or as many as NUAGES_BENCH_SPANS says. NUAGES_CHDB_LIBRARY names
-// the engine.
+// store holds two million spans of a day, or as many as NUAGES_BENCH_SPANS says; NUAGES_BENCH_STORE
+// names a folder to keep and use again. NUAGES_CHDB_LIBRARY names the engine.
 #include <benchmark/benchmark.h>
 
 #include <cstdlib>
@@ -8,6 +8,7 @@
 
 #include "query/insight.h"
 #include "query/lists.h"
+#include "query/rows.h"
 #include "query/trace_reader.h"
 #include "store/bench_store.h"
 
@@ -17,6 +18,8 @@ namespace {
 using store::testing::kSpansPerRequest;
 
 constexpr size_t kRequestsPerBlock = 40'000;
+constexpr int64_t kHour = 3'600'000'000'000;
+constexpr int64_t kStart = store::testing::kBenchStart;
 
 struct Filled {
   store::ChdbStore* store = nullptr;
@@ -28,12 +31,29 @@ struct Filled {
     const char* wanted = std::getenv("NUAGES_BENCH_SPANS");  // NOLINT(concurrency-mt-unsafe)
     const size_t spans = wanted == nullptr ? 2'000'000 : std::strtoull(wanted, nullptr, 10);
     const size_t blocks = spans / (kRequestsPerBlock * kSpansPerRequest) + 1;
-    for (size_t i = 1; i <= blocks; ++i) {
-      const auto made = store::testing::make_requests(kRequestsPerBlock, i);
-      const auto block = store::testing::make_block("shop", made, store::testing::kBenchStart);
-      if (!store->insert(block, "fill-" + std::to_string(i))) std::abort();
-      for (size_t row = 0; row < made.size(); row += 997) traces.push_back(made[row].trace_id);
+    const uint64_t gap = 24 * kHour / ((blocks + 1) * kRequestsPerBlock);
+    if (count("spans") == 0) {
+      for (size_t i = 1; i <= blocks; ++i) {
+        const auto made = store::testing::make_requests(kRequestsPerBlock, i, gap);
+        const auto block = store::testing::make_block("shop", made, kStart);
+        if (!store->insert(block, "fill-" + std::to_string(i))) std::abort();
+      }
     }
+    const auto sample = Rows::select(
+        *store,
+        "SELECT lower(hex(trace_id)) FROM nuages.trace_ix ORDER BY cityHash64(trace_id)"
+        " LIMIT 500",
+        {});
+    if (!sample) std::abort();
+    for (size_t i = 0; i < sample->size(); ++i) {
+      traces.push_back(trace_id_from_hex((*sample)[i].text(0)).value_or(TraceId{}));
+    }
+  }
+
+  uint64_t count(const std::string& table) const {
+    const auto rows = Rows::select(*store, "SELECT count() FROM nuages." + table, {});
+    if (!rows) std::abort();
+    return (*rows)[0].natural(0);
   }
 };
 
@@ -54,7 +74,7 @@ void trace_by_id(benchmark::State& state) {
     if (!read || read->spans.size() != kSpansPerRequest) state.SkipWithError("trace not whole");
   }
 }
-BENCHMARK(trace_by_id)->Unit(benchmark::kMillisecond)->UseRealTime();
+BENCHMARK(trace_by_id)->Unit(benchmark::kMillisecond)->MeasureProcessCPUTime()->UseRealTime();
 
 void list(benchmark::State& state, const TraceFilter& filter) {
   const Filled* data = filled(state);
@@ -67,6 +87,9 @@ void list(benchmark::State& state, const TraceFilter& filter) {
 
 TraceFilter newest() { return {}; }
 TraceFilter of_route() { return {.service = "shop", .route = "/orders/7/{order_id}/"}; }
+TraceFilter search() {
+  return {.service = "shop", .route = "/orders/7/{order_id}/", .min_duration = 59'000'000};
+}
 TraceFilter slow() { return {.min_duration = 59'900'000}; }
 TraceFilter of_attribute() {
   // The first request's order id, as make_requests draws it.
@@ -79,16 +102,29 @@ TraceFilter of_attribute() {
   return {};
 }
 
-BENCHMARK_CAPTURE(list, newest, newest())->Unit(benchmark::kMillisecond)->UseRealTime();
-BENCHMARK_CAPTURE(list, route, of_route())->Unit(benchmark::kMillisecond)->UseRealTime();
-BENCHMARK_CAPTURE(list, slow, slow())->Unit(benchmark::kMillisecond)->UseRealTime();
-BENCHMARK_CAPTURE(list, attribute, of_attribute())->Unit(benchmark::kMillisecond)->UseRealTime();
+BENCHMARK_CAPTURE(list, newest, newest())
+    ->Unit(benchmark::kMillisecond)
+    ->MeasureProcessCPUTime()
+    ->UseRealTime();
+BENCHMARK_CAPTURE(list, route, of_route())
+    ->Unit(benchmark::kMillisecond)
+    ->MeasureProcessCPUTime()
+    ->UseRealTime();
+BENCHMARK_CAPTURE(list, search, search())
+    ->Unit(benchmark::kMillisecond)
+    ->MeasureProcessCPUTime()
+    ->UseRealTime();
+BENCHMARK_CAPTURE(list, slow, slow())
+    ->Unit(benchmark::kMillisecond)
+    ->MeasureProcessCPUTime()
+    ->UseRealTime();
+BENCHMARK_CAPTURE(list, attribute, of_attribute())
+    ->Unit(benchmark::kMillisecond)
+    ->MeasureProcessCPUTime()
+    ->UseRealTime();
 
-// An hour of the roll-ups; everything there is lies in it.
-InsightFilter hour() {
-  return {.service = "shop",
-          .start = static_cast<int64_t>(store::testing::kBenchStart),
-          .end = static_cast<int64_t>(store::testing::kBenchStart) + 3'600'000'000'000};
+InsightFilter last_hours(int64_t hours) {
+  return {.service = "shop", .start = kStart + (24 - hours) * kHour, .end = kStart + 24 * kHour};
 }
 
 template <typename List>
@@ -101,21 +137,38 @@ void insight(benchmark::State& state, List list) {
   }
 }
 void red(benchmark::State& state) {
-  insight(state, [](store::Store& store) { return list_red(store, hour()); });
+  insight(state, [&](store::Store& store) { return list_red(store, last_hours(state.range(0))); });
 }
 void queries(benchmark::State& state) {
-  insight(state, [](store::Store& store) { return list_queries(store, hour()); });
+  insight(state,
+          [&](store::Store& store) { return list_queries(store, last_hours(state.range(0))); });
 }
 void edges(benchmark::State& state) {
-  insight(state, [](store::Store& store) { return list_edges(store, hour()); });
+  insight(state,
+          [&](store::Store& store) { return list_edges(store, last_hours(state.range(0))); });
 }
 void services(benchmark::State& state) {
   insight(state, [](store::Store& store) { return list_services(store); });
 }
-BENCHMARK(red)->Unit(benchmark::kMillisecond)->UseRealTime();
-BENCHMARK(queries)->Unit(benchmark::kMillisecond)->UseRealTime();
-BENCHMARK(edges)->Unit(benchmark::kMillisecond)->UseRealTime();
-BENCHMARK(services)->Unit(benchmark::kMillisecond)->UseRealTime();
+BENCHMARK(red)
+    ->Arg(1)
+    ->Arg(24)
+    ->Unit(benchmark::kMillisecond)
+    ->MeasureProcessCPUTime()
+    ->UseRealTime();
+BENCHMARK(queries)
+    ->Arg(1)
+    ->Arg(24)
+    ->Unit(benchmark::kMillisecond)
+    ->MeasureProcessCPUTime()
+    ->UseRealTime();
+BENCHMARK(edges)
+    ->Arg(1)
+    ->Arg(24)
+    ->Unit(benchmark::kMillisecond)
+    ->MeasureProcessCPUTime()
+    ->UseRealTime();
+BENCHMARK(services)->Unit(benchmark::kMillisecond)->MeasureProcessCPUTime()->UseRealTime();
 
 }  // namespace
 }  // namespace nuages::query

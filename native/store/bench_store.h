@@ -22,13 +22,13 @@ namespace nuages::store::testing {
 inline constexpr uint64_t kBenchStart = 1'790'000'000'000'000'000;
 inline constexpr size_t kSpansPerRequest = 12;
 
-// Requests one millisecond apart.
-inline std::vector<TestSpan> make_requests(size_t count, uint64_t seed) {
+// `gap` nanoseconds apart. Another seed goes on where the one before it ended.
+inline std::vector<TestSpan> make_requests(size_t count, uint64_t seed, uint64_t gap = 1'000'000) {
   std::mt19937_64 random(seed);
   std::vector<TestSpan> spans;
   for (size_t request = 0; request < count; ++request) {
     const TraceId trace{random(), random()};
-    const uint64_t start = kBenchStart + (seed * count + request) * 1'000'000;
+    const uint64_t start = kBenchStart + (seed * count + request) * gap;
     const uint64_t shape = random() % 40;
     const SpanId root = random();
     const std::string route = "/orders/" + std::to_string(shape) + "/{order_id}/";
@@ -72,6 +72,7 @@ inline std::vector<TestSpan> make_requests(size_t count, uint64_t seed) {
 
 struct OpenStore {
   std::string folder;
+  bool keep = false;
   std::unique_ptr<ChdbStore> store;
 };
 
@@ -80,11 +81,15 @@ inline OpenStore& the_store() {
   return open;
 }
 
-// The store of this process, in a temporary folder.
+// The store of this process: in the folder that NUAGES_BENCH_STORE names, which stays, or in a
+// temporary one.
 inline ChdbStore* open_store() {
   const char* library = std::getenv("NUAGES_CHDB_LIBRARY");  // NOLINT(concurrency-mt-unsafe)
-  std::string folder = (std::filesystem::temp_directory_path() / "nuages-bench-XXXXXX").string();
-  if (mkdtemp(folder.data()) == nullptr) return nullptr;
+  const char* kept = std::getenv("NUAGES_BENCH_STORE");      // NOLINT(concurrency-mt-unsafe)
+  std::string folder =
+      kept != nullptr ? std::string(kept)
+                      : (std::filesystem::temp_directory_path() / "nuages-bench-XXXXXX").string();
+  if (kept == nullptr && mkdtemp(folder.data()) == nullptr) return nullptr;
   auto opened = ChdbStore::open({.library = library == nullptr ? "" : library, .folder = folder});
   if (!opened) {
     std::fprintf(stderr, "%s\n", opened.error().message.c_str());
@@ -92,6 +97,7 @@ inline ChdbStore* open_store() {
   }
   OpenStore& open = the_store();
   open.folder = folder;
+  open.keep = kept != nullptr;
   open.store = std::move(*opened);
   return open.store.get();
 }
@@ -106,7 +112,7 @@ inline int run_benchmarks(int argc, char** argv) {
   OpenStore& open = the_store();
   open.store.reset();
   std::error_code ignored;
-  if (!open.folder.empty()) std::filesystem::remove_all(open.folder, ignored);
+  if (!open.folder.empty() && !open.keep) std::filesystem::remove_all(open.folder, ignored);
   return 0;
 }
 
