@@ -34,6 +34,7 @@ endif()
 
 if(NUAGES_BUILD_SERVER)
   nuages_pkg(OPENSSL_PC openssl libssl-dev)
+  nuages_pkg(ARGON2_PC libargon2 libargon2-dev)
   nuages_pkg(DEFLATE_PC libdeflate libdeflate-dev)
   nuages_pkg(ZSTD_PC libzstd libzstd-dev)
   nuages_pkg(LZ4_PC liblz4 liblz4-dev)

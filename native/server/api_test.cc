@@ -7,6 +7,7 @@
 #include <set>
 
 #include "server/api_test_yaml.h"
+#include "server/web.h"
 #include "store/test_spans.h"
 #include "store/test_store.h"
 
@@ -159,7 +160,8 @@ TEST(ApiRoutes, EveryDocumentedRouteExistsAndNoOther) {
       documented.emplace(method == "get" ? "GET" : "POST", std::string(path));
     }
   }
-  const auto routes = Api::routes();
+  auto routes = Api::routes();
+  for (const auto& route : Web::routes()) routes.push_back(route);
   EXPECT_EQ(documented,
             (std::set<std::pair<std::string, std::string>>(routes.begin(), routes.end())));
 }

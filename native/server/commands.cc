@@ -20,6 +20,7 @@
 
 #include "gateway/config.h"
 #include "query/json_writer.h"
+#include "server/commands_users.h"
 #include "server/config_options.h"
 #include "server/keys.h"
 #include "server/options.h"
@@ -314,8 +315,8 @@ int validate(const std::string& file) {
 }  // namespace
 
 std::optional<int> run_command(int argc, const char* const* argv, const std::string& library) {
-  constexpr std::string_view kCommands[] = {"erase",   "check", "backup",
-                                            "restore", "keys",  "validate"};
+  constexpr std::string_view kCommands[] = {"erase", "check", "backup",  "restore",
+                                            "keys",  "users", "validate"};
   if (argc < 2 ||
       std::find(std::begin(kCommands), std::end(kCommands), argv[1]) == std::end(kCommands)) {
     return std::nullopt;
@@ -358,6 +359,7 @@ std::optional<int> run_command(int argc, const char* const* argv, const std::str
   CLI::App* revoking = key_command("revoke", "takes a key back within a second");
   revoking->add_option("id", arguments.key_id, "as list shows it")->required();
   CLI::App* making = keys->add_subcommand("make", "prints a new key and stores nothing");
+  const auto run_users = add_users_command(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {
@@ -368,6 +370,7 @@ std::optional<int> run_command(int argc, const char* const* argv, const std::str
     return fail(std::string(error.what()) + "; see nuages-server " + argv[1] + " --help");
   }
   if (*validating) return validate(config);
+  if (app.got_subcommand("users")) return run_users();
   const std::string file = arguments.data + "/keys";
   if (*adding) return add_key(arguments, file);
   if (*listing) return list_keys(file);

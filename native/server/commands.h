@@ -1,4 +1,5 @@
-// The commands of nuages-server besides serving: erase, check, backup, restore, keys, validate.
+// The commands of nuages-server besides serving: erase, check, backup, restore, keys, users,
+// validate.
 //
 // erase, check and backup work on a data folder whether a server runs on it or not: a running one
 // is asked through its API (its address stands in `<data>/address`, its administrator's key in

@@ -1,28 +1,23 @@
 #include "server/keys.h"
 
-#include <fcntl.h>
 #include <openssl/evp.h>
 #include <openssl/rand.h>
 #include <openssl/sha.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstdlib>
 #include <fstream>
 #include <sstream>
-#include <system_error>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "server/secret_file.h"
 
 namespace nuages::server {
 namespace {
 
 constexpr std::string_view kComponent = "keys";
 constexpr std::string_view kAnonymous = "none";
-constexpr uint64_t kLookEveryNs = 1'000'000'000;
 constexpr double kBurstSeconds = 2;
 constexpr size_t kShortestKey = 16;
 
@@ -37,12 +32,6 @@ std::string hex(const unsigned char* bytes, size_t size) {
     out += kDigits[bytes[i] & 15];
   }
   return out;
-}
-
-std::string trimmed(std::string text) {
-  const auto space = [](char c) { return c == '\n' || c == '\r' || c == ' ' || c == '\t'; };
-  while (!text.empty() && space(text.back())) text.pop_back();
-  return text;
 }
 
 // The password of "user:password" in base64.
@@ -69,30 +58,6 @@ std::string key_of(std::string_view authorization, std::string_view api_key) {
   if (starts(kBearer)) return std::string(authorization.substr(kBearer.size()));
   if (starts(kBasic)) return basic_password(authorization.substr(kBasic.size()));
   return std::string(api_key);
-}
-
-Result<std::string> from_environment(const char* name) {
-  const std::string file_name = std::string(name) + "_FILE";
-  // NOLINTBEGIN(concurrency-mt-unsafe): read before other threads run
-  const char* value = std::getenv(name);
-  const char* file = std::getenv(file_name.c_str());
-  // NOLINTEND(concurrency-mt-unsafe)
-  std::string key = value == nullptr ? "" : value;
-  std::string where = name;
-  if (key.empty() && file != nullptr && *file != '\0') {
-    std::ifstream content(file);
-    where = file_name + "=" + file;
-    if (!std::getline(content, key)) {
-      return Error{ErrorCode::kInvalid, where + ": the file with the key cannot be read"};
-    }
-    key = trimmed(key);
-  }
-  if (!key.empty() && key.size() < kShortestKey) {
-    return Error{ErrorCode::kInvalid, where + ": the key is shorter than " +
-                                          std::to_string(kShortestKey) +
-                                          " characters; make one with `nuages-server keys make`"};
-  }
-  return key;
 }
 
 }  // namespace
@@ -218,25 +183,15 @@ Status Keys::write_file(const std::string& file, const std::vector<KeyEntry>& en
     text.append(entry.hash).append(" ").append(std::to_string(entry.spans_per_second));
     text.append(" ").append(entry.name).append("\n");
   }
-  const std::string fresh = file + ".new";
-  const int fd = ::open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-  int code = fd < 0 ? errno : 0;
-  if (code == 0 && ::write(fd, text.data(), text.size()) != static_cast<ssize_t>(text.size())) {
-    code = errno;
-  }
-  if (code == 0 && ::fsync(fd) != 0) code = errno;
-  if (fd >= 0) ::close(fd);
-  if (code == 0 && std::rename(fresh.c_str(), file.c_str()) != 0) code = errno;
-  if (code == 0) return {};
-  return Error{ErrorCode::kUnavailable,
-               "cannot write " + file + ": " + std::generic_category().message(code)};
+  return write_secret_file(file, text);
 }
 
 Result<Keys::Environment> Keys::read_environment() {
   Environment out;
   for (auto [name, key] :
        {std::pair{"NUAGES_INGEST_KEY", &out.ingest}, std::pair{"NUAGES_ADMIN_KEY", &out.admin}}) {
-    Result<std::string> found = from_environment(name);
+    Result<std::string> found =
+        secret_from_environment(name, kShortestKey, "make one with `nuages-server keys make`");
     if (!found.ok()) return found.error();
     *key = std::move(found).value();
   }
@@ -259,21 +214,17 @@ Result<std::unique_ptr<Keys>> Keys::open(const std::string& file, const Environm
 }
 
 Status Keys::load() {
-  struct stat now{};
+  const bool before = file_.seen();
+  const auto there = file_.mark();
+  if (!there.ok()) return there.error();
   std::vector<KeyEntry> entries;
-  if (::stat(file_.c_str(), &now) == 0) {
-    version_ = {static_cast<int64_t>(now.st_ino), now.st_size, now.st_mtim.tv_sec,
-                now.st_mtim.tv_nsec};
-    auto read = read_file(file_);
+  if (*there) {
+    auto read = read_file(file_.path());
     if (!read.ok()) return read.error();
     entries = std::move(read).value();
-    file_seen_ = true;
-  } else if (errno != ENOENT) {
-    return Error{ErrorCode::kUnavailable, "the file of keys '" + file_ + "' cannot be read: " +
-                                              std::generic_category().message(errno)};
-  } else if (file_seen_) {
-    return Error{ErrorCode::kUnavailable,
-                 "the file of keys '" + file_ + "' is gone; its keys stay valid until a restart"};
+  } else if (before) {
+    return Error{ErrorCode::kUnavailable, "the file of keys '" + file_.path() +
+                                              "' is gone; its keys stay valid until a restart"};
   }
   entries.insert(entries.end(), from_environment_.begin(), from_environment_.end());
   by_hash_.clear();
@@ -283,19 +234,12 @@ Status Keys::load() {
     if (use == nullptr) use = std::make_shared<KeyUse>(entry.id, entry.spans_per_second);
     use->set_rate(entry.spans_per_second);
   }
-  required_ = file_seen_ || !from_environment_.empty();
+  required_ = *there || !from_environment_.empty();
   return {};
 }
 
 void Keys::refresh() {
-  const uint64_t now = steady_now();
-  if (looked_ns_ != 0 && now - looked_ns_ < kLookEveryNs) return;
-  looked_ns_ = now;
-  struct stat found{};
-  const bool there = ::stat(file_.c_str(), &found) == 0;
-  const std::array<int64_t, 4> version = {static_cast<int64_t>(found.st_ino), found.st_size,
-                                          found.st_mtim.tv_sec, found.st_mtim.tv_nsec};
-  if (there ? version == version_ : !file_seen_) return;
+  if (!file_.changed()) return;
   if (Status status = load(); !status.ok()) {
     log(LogLevel::kError, kComponent, status.error().message);
   } else {
@@ -334,6 +278,23 @@ Result<std::shared_ptr<KeyUse>> Keys::check(Scope scope, std::string_view author
                                          scope_words(static_cast<uint8_t>(scope))};
   }
   return use->second;
+}
+
+std::optional<KeyEntry> Keys::find(std::string_view key) {
+  const std::lock_guard lock(mutex_);
+  refresh();
+  const auto found = by_hash_.find(hash(key));
+  if (found == by_hash_.end()) return std::nullopt;
+  return found->second;
+}
+
+std::optional<KeyEntry> Keys::find_id(std::string_view id) {
+  const std::lock_guard lock(mutex_);
+  refresh();
+  for (const auto& [hash, entry] : by_hash_) {
+    if (entry.id == id) return entry;
+  }
+  return std::nullopt;
 }
 
 std::vector<std::shared_ptr<KeyUse>> Keys::uses() {

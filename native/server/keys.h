@@ -21,11 +21,13 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/result.h"
+#include "server/secret_file.h"
 #include "store/ingest.h"
 #include "wire/otlp_reader.h"
 
@@ -88,6 +90,9 @@ class Keys {
   // key as the password) and `x-api-key`. An Error (kDenied) says what is wrong.
   Result<std::shared_ptr<KeyUse>> check(Scope scope, std::string_view authorization,
                                         std::string_view api_key);
+  // The valid key of this text or id.
+  std::optional<KeyEntry> find(std::string_view key);
+  std::optional<KeyEntry> find_id(std::string_view id);
   std::vector<std::shared_ptr<KeyUse>> uses();
 
   // The file. Errors name it.
@@ -99,19 +104,16 @@ class Keys {
   static std::string scope_words(uint8_t scopes);
 
  private:
-  explicit Keys(std::string file) : file_(std::move(file)) {}
+  explicit Keys(const std::string& file) : file_(file) {}
   void refresh();
   Status load();
 
-  const std::string file_;
   std::mutex mutex_;
+  WatchedFile file_;
   std::vector<KeyEntry> from_environment_;
   std::map<std::string, KeyEntry, std::less<>> by_hash_;
   std::map<std::string, std::shared_ptr<KeyUse>, std::less<>> uses_;  // by id
   bool required_ = false;
-  bool file_seen_ = false;
-  uint64_t looked_ns_ = 0;
-  std::array<int64_t, 4> version_{};  // of the file: inode, size, time of change
 };
 
 // What the keys did, in Prometheus' text form.

@@ -67,7 +67,8 @@ CommandLine parse_command_line(int argc, const char* const* argv,
 
   CLI::App app("Receives OpenTelemetry traces, keeps them and shows them.", "nuages-server");
   app.footer(
-      "Commands: nuages-server erase, check, backup, restore, keys; each has --help. All of it: "
+      "Commands: nuages-server erase, check, backup, restore, keys, users; each has --help. All of "
+      "it: "
       "docs/server.md.");
   // Scripts append to a base command line: the last of repeated options wins.
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);

@@ -146,6 +146,14 @@ Status Server::open_keys() {
   auto keys = Keys::open(options_.data + "/keys", *environment);
   if (!keys.ok()) return keys.error();
   keys_ = std::move(keys).value();
+  const auto password = Logins::read_environment();
+  if (!password.ok()) return password.error();
+  auto logins = Logins::open({.folder = options_.data,
+                              .admin_password = *password,
+                              .secure = !options_.tls.certificate.empty()},
+                             keys_.get());
+  if (!logins.ok()) return logins.error();
+  logins_ = std::move(logins).value();
   if (keys_->required() || options_.allow_remote) return {};
   const std::pair<const char*, const HostPort*> listeners[] = {
       {"--grpc", &options_.grpc}, {"--http", &options_.http}, {"--ui", &options_.ui}};
@@ -186,7 +194,7 @@ Status Server::open_pipelines() {
 Status Server::listen(const std::function<void(const std::string&)>& announce) {
   grpc_ = std::make_unique<GrpcService>(*intake_, options_.max_body_bytes);
   otlp_http_ = std::make_unique<OtlpHttp>(*intake_, options_.max_body_bytes);
-  web_ = std::make_unique<Web>(kApiThreads, keys_.get());
+  web_ = std::make_unique<Web>(kApiThreads, keys_.get(), logins_.get());
   if (!config_.stores()) web_->set_no_store(kNotStoring, [this] { return more_metrics(); });
   const auto take = [](Result<std::unique_ptr<Listener>> made,
                        std::unique_ptr<Listener>& out) -> Status {
@@ -344,7 +352,7 @@ Status Server::reload(const std::function<void(const std::string&)>& announce) {
 }
 
 std::string Server::more_metrics() const {
-  std::string out = metrics_text(keys_->uses());
+  std::string out = metrics_text(keys_->uses()) + logins_->metrics_text();
   struct Metric {
     const char* name;
     const char* type;

@@ -29,6 +29,7 @@
 #include "server/intake.h"
 #include "server/keys.h"
 #include "server/listener.h"
+#include "server/logins.h"
 #include "server/memory_budget.h"
 #include "server/options.h"
 #include "server/otlp_http.h"
@@ -84,6 +85,7 @@ class Server {
   MemoryBudget budget_;
 
   std::unique_ptr<Keys> keys_;
+  std::unique_ptr<Logins> logins_;
   std::unique_ptr<Tls> http1_tls_, http2_tls_;  // null: clear text
   std::unique_ptr<store::ChdbStore> store_;
   std::unique_ptr<store::Ingest> ingest_;

@@ -1,10 +1,13 @@
 #include "server/web.h"
 
+#include <algorithm>
 #include <boost/asio/post.hpp>
+#include <boost/json.hpp>
 #include <string>
 #include <string_view>
 #include <utility>
 
+#include "query/json_writer.h"
 #include "server/decompress.h"
 #include "server/embedded_ui.h"
 
@@ -51,6 +54,29 @@ bool is_page(std::string_view path) {
   return path.substr(path.rfind('/') + 1).find('.') == std::string_view::npos;
 }
 
+bool is_api(std::string_view path) {
+  return path == "/api" || path.starts_with("/api/") || path == "/healthz" || path == "/readyz" ||
+         path == "/metrics";
+}
+
+std::string_view header(const Request& request, const char* name) {
+  const auto found = request.headers.find(name);
+  return found == request.headers.end() ? std::string_view() : std::string_view(found->second);
+}
+
+// Who asks: {"required", "user", "role"}; where nobody needs to log in everybody is administrator.
+Response session_response(bool required, const std::optional<Login>& login) {
+  Response response;
+  query::JsonWriter json;
+  json.begin_object().key("required").boolean(required);
+  json.field("user", std::string_view(login ? login->user : std::string()));
+  json.field("role", login ? name_of(login->role) : required ? "none" : "admin");
+  json.end_object();
+  response.body = json.take();
+  response.headers.emplace_back("Cache-Control", "no-store");
+  return response;
+}
+
 bool mentions(const Request& request, const char* header, std::string_view word) {
   const auto found = request.headers.find(header);
   return found != request.headers.end() && found->second.find(word) != std::string::npos;
@@ -79,32 +105,102 @@ Response Web::error(int status, const std::string& message, std::string_view) co
   return response;
 }
 
+bool Web::locked() const {
+  return (keys_ != nullptr && keys_->required()) || (logins_ != nullptr && logins_->any());
+}
+
+std::optional<Login> Web::session(const Request& request) const {
+  if (logins_ == nullptr) return std::nullopt;
+  return logins_->find(header(request, "cookie"));
+}
+
 std::optional<Response> Web::refuse_stranger(const Request& request) const {
-  const auto header = [&](const char* name) {
-    const auto found = request.headers.find(name);
-    return found == request.headers.end() ? std::string_view() : std::string_view(found->second);
-  };
   const bool changes = request.method != "GET" && request.method != "HEAD";
-  // A browser sends its user's key along with whatever page asks; only our own may change things.
-  const std::string_view origin = header("origin");
-  if (changes && !origin.empty() && origin.substr(origin.find("//") + 2) != header("host")) {
-    return error(403, "Origin \"" + std::string(origin) + "\" is another site", {});
+  // A browser sends its user's session or key along with whatever page asks; only our own may
+  // change things.
+  const std::string_view origin = header(request, "origin");
+  if (changes && !origin.empty() &&
+      origin.substr(origin.find("//") + 2) != header(request, "host")) {
+    return error(403, "Origin \"" + std::string(origin) + "\" is another site");
   }
-  if (keys_ == nullptr || request.path == "/healthz" || request.path == "/readyz") return {};
-  const auto key = keys_->check(changes ? Scope::kAdmin : Scope::kRead, header("authorization"),
-                                header("x-api-key"));
-  if (key.ok()) return {};
-  Response response = error(401, key.error().message, {});
-  response.headers.emplace_back("WWW-Authenticate", "Basic realm=\"Nuages\", charset=\"UTF-8\"");
+  if (!is_api(request.path) || request.path == "/healthz" || request.path == "/readyz" ||
+      is_session_route(request) || !locked()) {
+    return {};
+  }
+  if (const auto login = session(request)) {
+    if (!changes || login->role == Role::kAdmin) return {};
+    return error(403, login->user + " may look; changes are for administrators");
+  }
+  Error reason{ErrorCode::kDenied, "log in at /, or send the header Authorization: Bearer KEY"};
+  if (keys_ != nullptr && keys_->required()) {
+    const auto key = keys_->check(changes ? Scope::kAdmin : Scope::kRead,
+                                  header(request, "authorization"), header(request, "x-api-key"));
+    if (key.ok()) return {};
+    reason = key.error();
+  }
+  Response response = error(401, reason.message);
+  // Not Basic, although that is understood: the UI asks, not the browser.
+  response.headers.emplace_back("WWW-Authenticate", "Bearer realm=\"Nuages\"");
   return response;
+}
+
+std::vector<std::pair<std::string, std::string>> Web::routes() {
+  return {{"GET", "/api/v1/session"}, {"POST", "/api/v1/login"}, {"POST", "/api/v1/logout"}};
+}
+
+bool Web::is_session_route(const Request& request) const {
+  const auto all = routes();
+  return std::any_of(all.begin(), all.end(),
+                     [&](const auto& route) { return route.second == request.path; });
+}
+
+Response Web::log_in(const Request& request) const {
+  boost::system::error_code broken;
+  const boost::json::value body = boost::json::parse(request.body, broken);
+  const auto text = [&](const char* name) -> std::optional<std::string> {
+    const auto* object = broken ? nullptr : body.if_object();
+    const auto* member = object == nullptr ? nullptr : object->if_contains(name);
+    if (member == nullptr || !member->is_string()) return std::nullopt;
+    return std::string(member->get_string());
+  };
+  const auto user = text("user");
+  const auto password = text("password");
+  // A form of another site cannot send this type without asking first.
+  if (!header(request, "content-type").starts_with("application/json") || !user || !password) {
+    return error(400, "send application/json with the strings user and password");
+  }
+  const auto cookie = logins_->log_in(*user, *password);
+  if (!cookie.ok()) {
+    return error(cookie.error().code == ErrorCode::kExhausted ? 429 : 401, cookie.error().message);
+  }
+  Response response = session_response(true, logins_->find(*cookie));
+  response.headers.emplace_back("Set-Cookie", *cookie);
+  return response;
+}
+
+void Web::answer_session(Request request, Done done) {
+  const bool asks = request.path == "/api/v1/session";
+  const std::string_view method = asks ? "GET" : "POST";
+  if (request.method != method && !(asks && request.method == "HEAD")) {
+    Response response =
+        error(405, request.path + " answers " + std::string(method) + ", not " + request.method);
+    response.headers.emplace_back("Allow", method);
+    return done(std::move(response));
+  }
+  if (asks) return done(session_response(locked(), session(request)));
+  if (logins_ == nullptr) return done(error(404, "nobody can log in here"));
+  if (request.path == "/api/v1/logout") {
+    Response response = session_response(locked(), std::nullopt);
+    response.headers.emplace_back("Set-Cookie", logins_->log_out());
+    return done(std::move(response));
+  }
+  post(std::move(done), [this, request = std::move(request)] { return log_in(request); });
 }
 
 void Web::handle(Request request, Done done) {
   if (auto refused = refuse_stranger(request)) return done(std::move(*refused));
-  const std::string_view path = request.path;
-  const bool api = path == "/api" || path.starts_with("/api/") || path == "/healthz" ||
-                   path == "/readyz" || path == "/metrics";
-  if (api) return ask_api(std::move(request), std::move(done));
+  if (is_session_route(request)) return answer_session(std::move(request), std::move(done));
+  if (is_api(request.path)) return ask_api(std::move(request), std::move(done));
   if (request.method != "GET" && request.method != "HEAD") {
     Response response = error(405, "method " + request.method + " is not GET");
     response.headers.emplace_back("Allow", "GET, HEAD");
@@ -133,14 +229,19 @@ void Web::ask_api(Request request, Done done) {
     }
     return done(error(501, no_store_));
   }
+  post(std::move(done), [this, request = std::move(request)] {
+    Api* api = api_.load();
+    return api == nullptr ? error(503, "the server is stopping") : api->handle(request);
+  });
+}
+
+void Web::post(Done done, std::function<Response()> work) {
   if (waiting_.fetch_add(1) >= kMaxWaiting) {
     --waiting_;
     return done(error(503, "too many requests are waiting; retry in a moment"));
   }
-  boost::asio::post(pool_, [this, request = std::move(request), done = std::move(done)] {
-    Api* api = api_.load();
-    Response response =
-        api == nullptr ? error(503, "the server is stopping") : api->handle(request);
+  boost::asio::post(pool_, [this, work = std::move(work), done = std::move(done)] {
+    Response response = work();
     --waiting_;
     done(std::move(response));
   });

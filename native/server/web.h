@@ -13,18 +13,22 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "server/api.h"
 #include "server/http_session.h"
 #include "server/keys.h"
+#include "server/logins.h"
 
 namespace nuages::server {
 
 class Web final : public HttpService {
  public:
-  // With keys, pages and answers are for readers, changes for administrators, and /healthz and
-  // /readyz for everybody. Browsers ask for the key themselves: it is the password of any user.
-  explicit Web(size_t threads, Keys* keys = nullptr) : pool_(threads), keys_(keys) {}
+  // With keys or users, answers are for readers and changes for administrators: by a key, or by the
+  // session that POST /api/v1/login begins. /healthz, /readyz and the UI's own files, which hold
+  // no data, are for everybody.
+  explicit Web(size_t threads, Keys* keys = nullptr, Logins* logins = nullptr)
+      : pool_(threads), keys_(keys), logins_(logins) {}
   ~Web() override;
 
   // `api` must outlive stop().
@@ -42,13 +46,23 @@ class Web final : public HttpService {
   Response error(int status, const std::string& message,
                  std::string_view request_type = {}) const override;
 
+  // {"POST", "/api/v1/login"}, ...: the routes that are answered here and not by the Api.
+  static std::vector<std::pair<std::string, std::string>> routes();
+
  private:
+  bool locked() const;  // whether readers need a key or a session
+  std::optional<Login> session(const Request& request) const;
+  bool is_session_route(const Request& request) const;
+  void answer_session(Request request, Done done);
+  Response log_in(const Request& request) const;
+  void post(Done done, std::function<Response()> work);
   Response serve_file(const Request& request) const;
   void ask_api(Request request, Done done);
   std::optional<Response> refuse_stranger(const Request& request) const;
 
   boost::asio::thread_pool pool_;
-  Keys* keys_;
+  Keys* const keys_;
+  Logins* const logins_;
   std::atomic<Api*> api_{nullptr};
   std::atomic<size_t> waiting_{0};
   std::string no_store_;

@@ -140,8 +140,8 @@ def test_pages_of_the_ui_are_served_offline(server: Server) -> None:
     assert "http://" not in page and "https://" not in page
 
 
-def run_in_chromium(url: str, **variables: str) -> None:
-    """Runs run.mjs against the server at `url`."""
+def run_in_chromium(url: str, script: str = "run.mjs", **variables: str) -> None:
+    """Runs the script against the server at `url`."""
     node = shutil.which("node", path=f"{ROOT / '.venv/bin'}:{os.environ['PATH']}")
     if not node:
         missing("node is missing (make setup)")
@@ -151,7 +151,7 @@ def run_in_chromium(url: str, **variables: str) -> None:
     if not Path(chromium).exists():
         missing(f"{chromium} is missing (apt-get install chromium)")
     done = subprocess.run(
-        [str(node), str(HERE / "run.mjs")],
+        [str(node), str(HERE / script)],
         env={**os.environ, "NUAGES_UI_URL": url, **variables},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -164,3 +164,14 @@ def run_in_chromium(url: str, **variables: str) -> None:
 
 def test_ui_in_chromium(server: Server, traces: dict[str, list[str]]) -> None:
     run_in_chromium(server.url, NUAGES_UI_MADE="1", NUAGES_UI_SEND=shlex.join(send_command(server)))
+
+
+def test_login_in_chromium(tmp_path: Path) -> None:
+    program, data, password = server_program(), tmp_path / "data", "correct horse battery"
+    adding = [str(program), "users", "add", "anna", f"--data={data}"]
+    subprocess.run(adding, input=password, text=True, check=True, timeout=60)
+    running = Server(program, data)
+    try:
+        run_in_chromium(running.url, "login.mjs", NUAGES_UI_PASSWORD=password)
+    finally:
+        running.stop()

@@ -73,9 +73,8 @@ def test_keys_are_made_used_and_taken_back_without_a_restart(make_server: Callab
     other = otlp_request("keyed", new_id(16), [new_id(8)])
     stub.Export(other, timeout=PATIENCE, metadata=[("authorization", f"Bearer {ingest}")])
 
-    for path in ("/", "/api/v1/traces", "/metrics"):
+    for path in ("/api/v1/traces", "/metrics"):
         assert server.get(path).status_code == 401
-        assert server.get(path).headers["WWW-Authenticate"].startswith("Basic")
         assert server.get(path, headers={"Authorization": f"Bearer {ingest}"}).status_code == 401
         assert server.get(path, auth=("me", admin)).status_code == 200
     assert server.get("/healthz").status_code == 200

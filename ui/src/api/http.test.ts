@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { NO_FILTERS } from '../base/filters';
-import { ApiError, getJson, isAbort, parseJson } from './http';
+import { ApiError, getJson, isAbort, onDenied, parseJson, postJson } from './http';
 import { getRoutes, getTrace, getTree, rawTreeUrl, tracesPath } from './traces';
 
 afterEach(() => vi.unstubAllGlobals());
@@ -14,6 +14,8 @@ function answer(status: number, body: string): ReturnType<typeof vi.fn> {
 describe('errors', () => {
   it.each([
     [400, 'invalid'],
+    [401, 'denied'],
+    [403, 'denied'],
     [404, 'not_found'],
     [503, 'unavailable'],
     [500, 'internal'],
@@ -45,6 +47,18 @@ describe('errors', () => {
     await expect(getJson('/x')).rejects.toMatchObject({ code: 'unreachable', status: 0 });
     answer(502, '');
     await expect(getJson('/x')).rejects.toMatchObject({ code: 'unreachable' });
+  });
+
+  it('tells whoever listens that a session has ended, but not that a login failed', async () => {
+    const listener = vi.fn();
+    onDenied(listener);
+    const fetch = answer(401, '{"error":{"message":"log in"}}');
+    await expect(getJson('/x')).rejects.toMatchObject({ code: 'denied', message: 'log in' });
+    expect(listener).toHaveBeenCalledTimes(1);
+    await expect(postJson('/login', { user: 'a' })).rejects.toMatchObject({ code: 'denied' });
+    expect(listener).toHaveBeenCalledTimes(1);
+    expect(fetch.mock.calls[1]?.[1]).toMatchObject({ method: 'POST', body: '{"user":"a"}' });
+    onDenied(() => undefined);
   });
 
   it('rejects with AbortError when cancelled, and not with an ApiError', async () => {

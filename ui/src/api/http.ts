@@ -5,6 +5,7 @@ export type ErrorCode =
   | 'unreachable' // no answer at all
   | 'unavailable' // 503: starting, or the store is not ready
   | 'not_found'
+  | 'denied' // 401, 403: log in, or somebody else has to
   | 'invalid'
   | 'internal'
   | 'garbled'; // an answer, but not the API's
@@ -28,13 +29,34 @@ export function isAbort(error: unknown): boolean {
   return error instanceof DOMException && error.name === 'AbortError';
 }
 
-async function request(path: string, accept: string, signal?: AbortSignal): Promise<string> {
+let denied: () => void = () => undefined;
+/** Called whenever an answer is 401: the session has ended, or there never was one. */
+export function onDenied(listener: () => void): void {
+  denied = listener;
+}
+
+async function request(
+  path: string,
+  accept: string,
+  signal?: AbortSignal,
+  body?: unknown,
+): Promise<string> {
   const timeout = AbortSignal.timeout(TIMEOUT_MS);
   const both = signal ? AbortSignal.any([signal, timeout]) : timeout;
   let response: Response;
   let text: string;
   try {
-    response = await fetch(PREFIX + path, { headers: { accept }, signal: both });
+    response = await fetch(
+      PREFIX + path,
+      body === undefined
+        ? { headers: { accept }, signal: both }
+        : {
+            method: 'POST',
+            headers: { accept, 'content-type': 'application/json' },
+            body: JSON.stringify(body),
+            signal: both,
+          },
+    );
     text = await response.text();
   } catch (error) {
     if (signal?.aborted) throw new DOMException('The request was cancelled', 'AbortError');
@@ -43,6 +65,7 @@ async function request(path: string, accept: string, signal?: AbortSignal): Prom
       : 'nuages-server cannot be reached';
     throw new ApiError('unreachable', 0, error instanceof ApiError ? error.message : why);
   }
+  if (response.status === 401 && body === undefined) denied();
   if (!response.ok) throw failure(response.status, text);
   return text;
 }
@@ -50,6 +73,8 @@ async function request(path: string, accept: string, signal?: AbortSignal): Prom
 function failure(status: number, text: string): ApiError {
   const byStatus: Record<number, ErrorCode> = {
     400: 'invalid',
+    401: 'denied',
+    403: 'denied',
     404: 'not_found',
     503: 'unavailable',
   };
@@ -81,7 +106,14 @@ export function parseJson(text: string): unknown {
 }
 
 export async function getJson<T>(path: string, signal?: AbortSignal): Promise<T> {
-  const text = await request(path, 'application/json', signal);
+  return parsed<T>(await request(path, 'application/json', signal));
+}
+
+export async function postJson<T>(path: string, body: unknown): Promise<T> {
+  return parsed<T>(await request(path, 'application/json', undefined, body));
+}
+
+function parsed<T>(text: string): T {
   try {
     return parseJson(text) as T;
   } catch {

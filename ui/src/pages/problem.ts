@@ -26,6 +26,8 @@ export function describe(error: unknown): Problem {
       };
     case 'invalid':
       return { title: 'The server refused the question', text: error.message, passing: false };
+    case 'denied':
+      return { title: 'This is not for you', text: error.message, passing: false };
     case 'not_found':
       return { title: 'Not found', text: error.message, passing: false };
     default:
