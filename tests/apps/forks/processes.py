@@ -74,7 +74,7 @@ def nested() -> None:
 
 
 def exporting() -> None:
-    """Forks while a thread makes spans that are exported all the time."""
+    """Forks while a thread makes spans that are exported all the time, never more than its queue takes while a busy machine's receiver rests."""
     stop = threading.Event()
     made = threading.Semaphore(0)
 
@@ -83,6 +83,8 @@ def exporting() -> None:
         while not stop.is_set():
             spans(f"thread {number}", 10)
             number += 1
+            if number % 100 == 0:
+                assert provider.force_flush()
             made.release()
             time.sleep(0.0005)
 
