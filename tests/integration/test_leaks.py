@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import re
+import sys
+from pathlib import Path
 from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "apps"))
+from client import Driver
 
 PROGRAM = """
 import asyncio, ctypes, gc, os, threading, weakref
@@ -100,11 +109,12 @@ def once(rounds):
             work(tracer)
 
 # A leak grows in every period; caches of the interpreter fill once.
-once(60)
+rounds = int(os.environ.get("ROUNDS", "100"))
+once(rounds)
 periods = []
 for _ in range(5):
     before = settled()
-    once(100)
+    once(rounds)
     periods.append(settled() - before)
 print("heap grew by", periods)
 assert min(periods) < 14 * 1024, periods  # one small object for each of the 800 calls of work() would be more
@@ -136,3 +146,47 @@ assert not alive and not watched
 def test_nothing_stays(run_python: Any, otlp_server: Any) -> None:
     done = run_python(PROGRAM, ENDPOINT=otlp_server.endpoint, PYTHONMALLOC="malloc", MALLOC_ARENA_MAX="1", timeout=120)
     assert "alive 0" in done.stdout
+
+
+# Leaks on purpose at the interpreter's start: without that in its report the sanitizer has not looked.
+PLANTED = 54321
+PLANT = f"""
+import ctypes
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+libc.malloc({PLANTED})
+"""
+ONLY_PLANTED = f"SUMMARY: AddressSanitizer: {PLANTED} byte(s) leaked in 1 allocation(s)."
+sanitized = pytest.mark.skipif(
+    "libclang_rt.asan" not in os.environ.get("LD_PRELOAD", ""), reason="make test-asan-python runs it"
+)
+
+
+def looking_for_leaks(folder: Path) -> dict[str, str]:
+    """The environment of a process whose leaks the sanitizer writes into the folder when it ends, with exit code 7."""
+    (folder / "sitecustomize.py").write_text(PLANT)
+    options = re.sub("detect_leaks=0:?", "", os.environ["ASAN_OPTIONS"])
+    report = f"detect_leaks=1:abort_on_error=0:exitcode=7:log_path={folder / 'report'}"
+    return {"ASAN_OPTIONS": f"{options}:{report}", "PYTHONPATH": str(folder)}
+
+
+@sanitized
+def test_no_native_object_stays_at_teardown(run_python: Any, otlp_server: Any, tmp_path: Path) -> None:
+    """After the interpreter's end nothing that the extension (or anything else) allocated is without an owner."""
+    environment = looking_for_leaks(tmp_path)
+    done = run_python(PROGRAM, ENDPOINT=otlp_server.endpoint, ROUNDS="3", timeout=240, check=False, **environment)
+    assert "alive 0" in done.stdout, done.stderr
+    assert done.returncode == 7, f"exit code {done.returncode}\n{done.stderr}"
+    (report,) = tmp_path.glob("report.*")
+    assert ONLY_PLANTED in report.read_text(), report.read_text()
+
+
+@sanitized
+def test_no_native_object_stays_after_requests(tmp_path: Path) -> None:
+    shop = Driver(**looking_for_leaks(tmp_path))
+    for path in ("/books/3/", "/books/", "/pages/books/blue-one/", "/api/books/1/", "/old/first-one/page-3/"):
+        assert shop.request(path)["status"] == 200
+    assert shop.request("/nowhere/1/")["status"] == 404
+    assert shop.close() == 7
+    (report,) = tmp_path.glob("report.*")
+    assert ONLY_PLANTED in report.read_text(), report.read_text()
