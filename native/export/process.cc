@@ -135,6 +135,21 @@ void remove_exporter(Exporter* exporter) {
   exporter->destroy_client();
 }
 
+void flush_exporters(uint64_t deadline_ns) noexcept {
+  Registry& r = Registry::instance();
+  if (r.after_exit()) return;
+  for (size_t i = 0;; ++i) {
+    std::shared_ptr<Exporter> each;
+    {
+      // Let go before waiting: a fork wants it, and an exporter that ends.
+      std::lock_guard guard(r.mutex);
+      if (i >= r.exporters.size()) return;
+      each = r.exporters[i]->weak_from_this().lock();
+    }
+    if (each) each->force_flush(deadline_ns);
+  }
+}
+
 bool start_exporter_thread(std::shared_ptr<Exporter> exporter) {
   Registry& r = Registry::instance();
   if (r.exiting.load(std::memory_order_acquire)) return false;

@@ -28,6 +28,11 @@ void add_exporter(Exporter* exporter);
 // Forgets `exporter` and calls its destroy_client(), where neither a fork nor the exit can meet it.
 void remove_exporter(Exporter* exporter);
 
+// Waits until everything that is queued anywhere in the process has been delivered, is hopeless, or
+// the time is over: for an end of the process after which neither Python's exit handlers of the
+// other interpreters nor exit()'s run.
+void flush_exporters(uint64_t deadline_ns) noexcept;
+
 // Starts the thread that calls exporter->run(). False: no thread to be had, or the process exits.
 bool start_exporter_thread(std::shared_ptr<Exporter> exporter);
 

@@ -1,6 +1,7 @@
 // nuages._native: the module object. Types live in their own files; this one wires them together.
 #include <new>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "export/process.h"
 #include "python/client_config.h"
@@ -171,6 +172,19 @@ PyObject* py_set_exit_timeout(PyObject*, PyObject* milliseconds) {
   Py_RETURN_NONE;
 }
 
+// The other interpreters of an embedder (uWSGI has one for each application) are never destroyed:
+// before 3.13 the end of the main one then aborts the process, and their exit handlers never run.
+PyObject* py_flush_other_interpreters(PyObject*, PyObject* milliseconds) {
+  const unsigned long timeout = PyLong_AsUnsignedLongMask(milliseconds);
+  if (PyErr_Occurred()) return nullptr;
+  const bool alone = PyInterpreterState_Next(PyInterpreterState_Head()) == nullptr;
+  if (alone || PyInterpreterState_Get() != PyInterpreterState_Main()) Py_RETURN_NONE;
+  PyThreadState* const thread = PyEval_SaveThread();
+  exporter::flush_exporters(steady_now() + uint64_t{timeout} * 1'000'000);
+  call_python(PyEval_RestoreThread, thread);
+  Py_RETURN_NONE;
+}
+
 PyMethodDef kFunctions[] = {
     {"configure", method(configure), METH_VARARGS | METH_KEYWORDS,
      "Hands over the Python side; nuages.sdk.trace calls it once."},
@@ -187,6 +201,8 @@ PyMethodDef kFunctions[] = {
     {"set_log_level", py_set_log_level, METH_O, "0 debug, 1 info, 2 warning, 3 error."},
     {"set_exit_timeout", py_set_exit_timeout, METH_O,
      "Milliseconds that exit() may wait for delivery when nobody has shut the pipelines down."},
+    {"flush_other_interpreters", py_flush_other_interpreters, METH_O,
+     "At the main interpreter's end: what all have queued, within so many milliseconds."},
     {}};
 
 int execute(PyObject* module) {

@@ -55,6 +55,7 @@ def register(provider: Any) -> None:
 
 def at_exit() -> None:
     shutdown(list(_providers), _exit_budget())
+    _native.flush_other_interpreters(int(_exit_budget() * 1000))
 
 
 def _exit_budget() -> float:

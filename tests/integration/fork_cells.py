@@ -234,11 +234,12 @@ def http_get(path: Path, url: str) -> int:
         return int(_read_all(connection).split(b" ", 2)[1])
 
 
-def uwsgi_get(path: Path, url: str) -> int:
+def uwsgi_get(path: Path, url: str, script: str = "") -> int:
     """The uwsgi protocol: a 4-byte head and the CGI variables."""
     variables = {
         "REQUEST_METHOD": "GET",
-        "REQUEST_URI": url,
+        "REQUEST_URI": script + url,
+        "SCRIPT_NAME": script,
         "PATH_INFO": url,
         "QUERY_STRING": "",
         "SERVER_PROTOCOL": "HTTP/1.1",

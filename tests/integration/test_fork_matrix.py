@@ -123,7 +123,7 @@ def uwsgi(init: str, *extra: str, **options: Any) -> Callable[[Run], None]:
     def work(run: Run) -> None:
         ini = run.folder / "uwsgi.ini"
         lines = {
-            "wsgi": "shop.wsgi:application",
+            **({} if any(line.startswith("mount") for line in extra) else {"wsgi": "shop.wsgi:application"}),
             "master": "true",
             "processes": "4",
             "uwsgi-socket": str(run.socket),
@@ -135,11 +135,26 @@ def uwsgi(init: str, *extra: str, **options: Any) -> Callable[[Run], None]:
         virtual_env = {"VIRTUAL_ENV": sys.prefix}
         auto = {"NUAGES_AUTO": "1"} if init == "auto" else {}
         command = [str(BIN / "uwsgi"), "--ini", str(ini), "--virtualenv", sys.prefix]
-        serve(run, command, get=uwsgi_get, finishes=False, FORKS_INIT=init, **virtual_env, **auto, **options)
+        how = {"get": uwsgi_get, **options}
+        serve(run, command, finishes=False, FORKS_INIT=init, **virtual_env, **auto, **how)
 
     return work
 
 
+APPLICATIONS = ("", "/two", "/three")  # an interpreter each
+
+
+def one_of_them(path: Path, url: str) -> int:
+    return uwsgi_get(path, url, APPLICATIONS[int(url.split("/")[2]) % len(APPLICATIONS)])
+
+
+def uwsgi_applications(run: Run) -> None:
+    mounts = [f"mount = {script or '/'}={APP / 'shop' / 'wsgi.py'}" for script in APPLICATIONS]
+    # loaded in the workers: uWSGI tells the main interpreter only that it has forked, so the others' spans would name the master's process
+    uwsgi("module", "lazy-apps = true", *mounts, get=one_of_them, loaded=("WSGI app 2", 4))(run)
+
+
+cell("uWSGI, applications in interpreters of their own", uwsgi_applications, quick=True)
 for init in ("module", "auto"):
     cell(f"uWSGI, the guide's options, init {init}", uwsgi(init), quick=init == "module")
     cell(f"uWSGI, the guide's options, SIGHUP, init {init}", uwsgi(init, reload=True))
