@@ -104,8 +104,8 @@ test-differential: agent setup-check ## random programs on the official SDK and 
 	@$(PYTHON) tests/differential/fuzz.py --sequences $(or $(SEQUENCES),100000)
 test-upstream: agent setup-check ## opentelemetry-python's own tests of its public behaviour on our SDK
 	@$(PYTHON) tools/upstream_tests.py
-test-asan-python: agent server setup-check ## the agent's pytest under address and undefined-behaviour sanitizers
-	@tools/pytest_asan.sh tests/unit tests/differential tests/integration
+test-asan-python: agent server setup-check ## the agent's pytest under address and undefined-behaviour sanitizers (in parts: PYTEST_ARGS=tests/unit)
+	@tools/pytest_asan.sh $(PYTEST_ARGS)
 test-pythons: setup-check ## the installed wheel on every CPython from 3.9 to 3.14 that is found
 	@$(PYTHON) tools/pythons.py
 compat: setup-check ## the smoke tests on every Django from 3.2 on with its Pythons, Celery, DRF and drivers; writes docs/compatibility.md
