@@ -154,7 +154,7 @@ def uwsgi_applications(run: Run) -> None:
     uwsgi("module", "lazy-apps = true", *mounts, get=one_of_them, loaded=("WSGI app 2", 4))(run)
 
 
-cell("uWSGI, applications in interpreters of their own", uwsgi_applications, quick=True)
+cell("uWSGI, applications in interpreters of their own", uwsgi_applications)
 for init in ("module", "auto"):
     cell(f"uWSGI, the guide's options, init {init}", uwsgi(init), quick=init == "module")
     cell(f"uWSGI, the guide's options, SIGHUP, init {init}", uwsgi(init, reload=True))
