@@ -76,10 +76,12 @@ void trace_by_id(benchmark::State& state) {
 }
 BENCHMARK(trace_by_id)->Unit(benchmark::kMillisecond)->MeasureProcessCPUTime()->UseRealTime();
 
-void list(benchmark::State& state, const TraceFilter& filter) {
+void list(benchmark::State& state, TraceFilter filter) {
   const Filled* data = filled(state);
   if (data == nullptr) return;
   for (auto _ : state) {
+    // Never the same question: the engine remembers what a condition excluded.
+    filter.min_duration = filter.min_duration.value_or(0) + 1;
     const auto traces = list_traces(*data->store, filter);
     if (!traces || traces->rows.empty()) state.SkipWithError("nothing found");
   }

@@ -83,11 +83,11 @@ std::string array_parameter(const Container& values) {
   return out + "]";
 }
 
-// The rows of nuages.spans that belong to the traces of id_array's parameter `ids`. A constant, not
-// a subquery: it narrows the index to the marks that hold the ids.
+// The rows of nuages.spans that belong to the traces of id_array's parameter `ids`. The index's key
+// is used for a subquery or constants, not for an array that a lambda makes.
 inline constexpr const char* kOfTraces =
     " WHERE (toStartOfMinute(ts), trace_id) IN (SELECT minute, trace_id FROM nuages.trace_ix"
-    " WHERE trace_id IN arrayMap(id -> toFixedString(unhex(id), 16), {ids:Array(String)}))";
+    " WHERE trace_id IN (SELECT toFixedString(unhex(arrayJoin({ids:Array(String)})), 16)))";
 
 inline std::string id_array(const std::vector<TraceId>& ids) {
   std::vector<std::string> hex;
