@@ -45,8 +45,9 @@ faults = [fault for fault in check_wheel.library_faults(library) if "libcurl" no
 print(f"{library.name}: {check_wheel.platform_tag(library)}", *faults, sep="\n  ")
 sys.exit(bool(faults))
 PYTHON
-# Without ExitDeathTest: a death test starts its own program again, and the kernel cannot start an aarch64 program without qemu in front.
-ctest --test-dir "$top/build" -j "${JOBS:-$(nproc)}" --output-on-failure --quiet -O "$top/ctest.log" -E '^ExitDeathTest' || { tail -n 60 "$top/ctest.log" >&2; exit 1; }
+# Without ExitDeathTest: a death test starts its own program again, and the kernel cannot start an aarch64 program without qemu in front. Without the
+# test of what MADV_DONTFORK does: qemu-user 7.2 ignores it.
+ctest --test-dir "$top/build" -j "${JOBS:-$(nproc)}" --output-on-failure --quiet -O "$top/ctest.log" -E '^ExitDeathTest|^SurvivalTest.AChildHasItsOwnFile' || { tail -n 60 "$top/ctest.log" >&2; exit 1; }
 tail -n 4 "$top/ctest.log"
 
 # The installed package as far as it goes without an arm64 machine: pure-Python dependencies beside the Python files and the extension.

@@ -60,4 +60,4 @@ for file in tests/integration/test_*.py; do
 done
 export ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 PYTHONMALLOC=malloc
 LD_PRELOAD="$(clang-19 -print-file-name=libclang_rt.asan-x86_64.so)" exec "$venv/bin/python" -m pytest \
-  --capture=sys "${left_out[@]/#/--deselect=}" "${@:-${parts[@]}}"
+  -rs --capture=sys "${left_out[@]/#/--deselect=}" "${@:-${parts[@]}}"
