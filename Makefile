@@ -115,11 +115,14 @@ check-aarch64: ## cross-compile the agent for aarch64 and run its tests under qe
 .PHONY: jaeger-golden
 jaeger-golden: setup-check ## build Jaeger from its Go module and record what it answers for the spans of tests/golden/jaeger
 	@$(PYTHON) tools/jaeger_golden.py
+.PHONY: otelcol
+otelcol: ## build a stock OpenTelemetry Collector from its Go modules, for make bench-collectors
+	@$(STEP) "build otelcol" tools/otelcol.sh
 wheel: setup-check ## sdist and wheels in dist/
 	@$(PYTHON) tools/wheel.py
 
 # --- benchmarks: docs/performance.md ----------------------------------------------------------------------------------------------------
-.PHONY: bench-overhead bench-span bench-sql bench-export bench-server bench-latency
+.PHONY: bench-overhead bench-span bench-sql bench-export bench-server bench-collectors bench-latency
 bench-overhead: setup-check build ## a Django request: untraced, nuages, official packages, interleaved
 	@$(PYTHON) bench/overhead.py
 bench-span: setup-check agent ## one span with five attributes: nuages against opentelemetry-sdk
@@ -132,6 +135,8 @@ bench-latency: setup-check server agent ## p99 of a server at half its capacity:
 	@$(PYTHON) bench/latency.py
 bench-server: setup-check server ## server: CPU and bytes per span stored
 	@$(PYTHON) bench/server.py
+bench-collectors: setup-check server otelcol ## CPU per span: nuages-server stores, drops; a stock collector keeps nothing
+	@$(PYTHON) bench/collectors.py
 .PHONY: clean
 clean: ## remove build/ and ui/dist
 	@rm -rf build ui/dist
