@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import platform
 import re
@@ -131,6 +132,10 @@ def cpu_seconds(pid: int) -> float:
     return time.clock_gettime((~pid << 3) | 2)
 
 
+def threads(pid: int) -> int:
+    return len(os.listdir(f"/proc/{pid}/task"))
+
+
 def memory_bytes(pid: int) -> dict[str, int]:
     """Rss and Pss: Pss counts pages shared with other processes by their share."""
     values = {}
@@ -177,6 +182,18 @@ def quartiles(values: Sequence[float]) -> tuple[float, float]:
         return values[0], values[0]
     low, _, high = statistics.quantiles(values, n=4, method="inclusive")
     return low, high
+
+
+def median_interval(values: Sequence[float]) -> tuple[float, float]:
+    """The narrowest symmetric pair of order statistics that holds the median with at least 95 %."""
+    ordered = sorted(values)
+    count = len(ordered)
+    tail = 0.0
+    rank = 0
+    while rank < count // 2 and tail + math.comb(count, rank) / 2**count <= 0.025:
+        tail += math.comb(count, rank) / 2**count
+        rank += 1
+    return ordered[max(rank - 1, 0)], ordered[min(count - rank, count - 1)]
 
 
 def percentile(values: Sequence[float], share: float) -> float:

@@ -10,7 +10,6 @@ the binomial distribution). "untraced again" says what the machine's noise alone
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import queue
 import threading
@@ -18,7 +17,7 @@ import time
 from pathlib import Path
 
 import common
-from common import BenchError, Server, median, percentile, table
+from common import BenchError, Server, median, median_interval, percentile, table
 from overhead import APP_CORE, PACKAGES, ROUTES, Route, Variant, request, start
 
 CLIENTS = 8  # connections at once; a server at half its capacity has seldom more than two
@@ -66,18 +65,6 @@ def turn(route: Route, variant: Variant, rate: float, requests: int) -> list[flo
     if errors or len(latencies) != requests:
         raise BenchError(f"{variant.name}: {errors[0] if errors else 'requests without an answer'}")
     return latencies
-
-
-def median_interval(values: list[float]) -> tuple[float, float]:
-    """The narrowest symmetric pair of order statistics that holds the median with at least 95 %."""
-    ordered = sorted(values)
-    count = len(ordered)
-    tail = 0.0
-    rank = 0
-    while rank < count // 2 and tail + math.comb(count, rank) / 2**count <= 0.025:
-        tail += math.comb(count, rank) / 2**count
-        rank += 1
-    return ordered[max(rank - 1, 0)], ordered[min(count - rank, count - 1)]
 
 
 def measure(route: Route, variants: list[Variant], rounds: int, requests: int) -> tuple[float, list[list[str]]]:

@@ -1,16 +1,18 @@
-"""What tracing costs a Django request: untraced, nuages, the official OpenTelemetry packages; interleaved, in one run.
+"""What tracing costs a Django request: untraced, nuages, nuages at 10 %, the official OpenTelemetry packages, ddtrace; interleaved, in one run.
 
-Each variant is the example application under gunicorn with one sync worker and a SQLite file of its own; all send to one nuages-server. For
-each route, rounds of requests go to the variants in turn. A variant's CPU in a round is what its worker process used from the start of its
-turn to the start of its next one, so that what the exporter thread does after the requests is counted. "untraced again" is a second untraced
-process: the difference to the first is the noise of the measurement.
+Each variant is the example application under gunicorn with one sync worker and a PostgreSQL database of its own (`--database sqlite3`: a file);
+all send to one nuages-server, ddtrace to a program that answers like its agent and throws everything away. For each route, rounds of requests go
+to the variants in turn. A variant's CPU in a round is what its worker process used from the start of its turn to the start of its next one, so that
+what the exporter thread does after the requests is counted. "untraced again" is a second untraced process: the difference to the first is the noise
+of the measurement. The 95 % interval is that of the median (order statistics).
 
-The workers run on one core; this client and the server on another, when there is one.
+The workers run on one core; this client, the database and the server on another, when there is one.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import socket
@@ -19,7 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import common
-from common import BenchError, Server, cpu_seconds, median, percentile, spread, table
+from common import BenchError, Server, cpu_seconds, median, median_interval, percentile, spread, table
+from postgres import Postgres
 
 EXAMPLE = common.ROOT / "example" / "django-order-service"
 EXPORT_DELAY_MS = 1000
@@ -32,6 +35,7 @@ PACKAGES = (
     "opentelemetry-sdk",
     "opentelemetry-exporter-otlp-proto-grpc",
     "opentelemetry-instrumentation-django",
+    "ddtrace",
 )
 
 
@@ -52,12 +56,14 @@ class Route:
 
 
 ROUTES = (
+    Route("trivial: no query, JSON", "GET", "/health/", 200),
     Route("detail: 1 query, JSON", "GET", "/orders/7/", 200),
-    Route("list: 1 query with JOIN, 40 rows, JSON", "GET", "/orders/", 200),
-    Route("page: 1 query, 40 rows, template", "GET", "/orders/html/", 200),
-    Route("N+1 loop: 41 queries, JSON", "GET", "/orders/with-users/", 200),
+    Route("list: 1 query with JOIN, 25 rows, JSON", "GET", "/orders/", 200),
+    Route("page: 1 query, 25 rows, template", "GET", "/orders/html/", 200),
+    Route("DRF list: 3 queries, 25 rows", "GET", "/api/orders/", 200),
+    Route("26 queries, JSON", "GET", "/orders/with-users/", 200),
     Route(
-        "create: DRF, INSERT, Celery task queued",
+        "create: DRF, INSERT, Celery task sent",
         "POST",
         "/api/orders/",
         201,
@@ -71,6 +77,7 @@ class Variant:
     name: str
     application: str
     environment: dict[str, str]
+    launcher: tuple[str, ...] = ()  # a program of the environment that starts gunicorn
     port: int = 0
     worker: int = 0
     marks: list[float] = field(default_factory=list)  # the worker's CPU clock at the start of each turn, and at the end
@@ -78,45 +85,58 @@ class Variant:
 
     @property
     def service(self) -> str:
-        return "bench-" + self.name.replace(" ", "-")
+        return "bench-" + "-".join(self.name.replace("%", "percent").split())
 
     def cpu_per_request(self, requests: int) -> list[float]:
         return [(after - before) / requests for before, after in zip(self.marks, self.marks[1:])]
 
 
-def variants() -> list[Variant]:
+def variants(sink: str) -> list[Variant]:
     traced = "myproject.wsgi:application"
+    tenth = {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.1"}
+    quiet = {"DD_INSTRUMENTATION_TELEMETRY_ENABLED": "false", "DD_REMOTE_CONFIGURATION_ENABLED": "false"}
     return [
         Variant("untraced", "untraced_wsgi:application", {}),
         Variant("nuages", traced, {"NUAGES_AUTO": "1"}),
+        Variant("nuages at 10 %", traced, {"NUAGES_AUTO": "1", **tenth}),
         Variant("nuages like official", traced, {"NUAGES_AUTO": "1", "NUAGES_HOOKS": "request,orm,celery"}),
         Variant("official", traced, {}),
+        Variant(
+            "ddtrace", "untraced_wsgi:application", {"DD_TRACE_AGENT_URL": f"http://{sink}", **quiet}, ("ddtrace-run",)
+        ),
         Variant("untraced again", "untraced_wsgi:application", {}),
     ]
 
 
-def start(variant: Variant, python: Path, folder: Path, processes: common.ProcessSet, server: Server) -> None:
+def start(
+    variant: Variant,
+    python: Path,
+    folder: Path,
+    processes: common.ProcessSet,
+    server: Server,
+    postgres: Postgres | None = None,
+) -> None:
     own = folder / variant.service
     own.mkdir()
     environment = {
         **common.clean_environment(),
         "PYTHONPATH": str(common.ROOT / "bench"),
         "PYTHONUNBUFFERED": "1",
-        "DB_ENGINE": "sqlite3",
-        "DB_NAME": str(own / "orders.sqlite3"),
+        **({"DB_ENGINE": "sqlite3", "DB_NAME": str(own / "orders.sqlite3")} if postgres is None else {}),
+        **(postgres.database(variant.service.replace("-", "_")) if postgres is not None else {}),
         "CELERY_BROKER_URL": "filesystem://",
         "CELERY_FILESYSTEM_FOLDER": str(own / "queue"),
         "OTEL_SERVICE_NAME": variant.service,
         "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{server.grpc}",
         "OTEL_BSP_SCHEDULE_DELAY": str(EXPORT_DELAY_MS),
     }
-    for command in (["migrate", "--verbosity=0"], ["seed_demo"]):
+    for command in (["migrate", "--verbosity=0"], ["seed_demo", "--orders=25"]):
         common.run([str(python), "manage.py", *command], cwd=EXAMPLE, env=environment)
     with socket.socket() as probe:
         probe.bind((common.LOOPBACK, 0))
         variant.port = probe.getsockname()[1]
     command = [
-        str(python.with_name("gunicorn")),
+        *(str(python.with_name(program)) for program in (*variant.launcher, "gunicorn")),
         variant.application,
         f"--config={common.ROOT / 'bench' / 'gunicorn_conf.py'}",
         f"--bind={common.LOOPBACK}:{variant.port}",
@@ -176,13 +196,15 @@ def report(all_variants: list[Variant], requests: int, spans: dict[str, float]) 
     for variant in all_variants:
         cpu = per_round[variant.name]
         count = spans.get(variant.service, 0)
+        ratios = [mine / theirs for mine, theirs in zip(cpu, base)]
+        low, high = median_interval(ratios)
         added = median([mine - theirs for mine, theirs in zip(cpu, base)])
         rows.append(
             [
                 variant.name,
                 f"{count:.1f}",
                 spread(cpu, 1e3),
-                spread([mine / theirs for mine, theirs in zip(cpu, base)], digits=3),
+                f"{median(ratios):.3f} [{low:.3f} - {high:.3f}]",
                 f"{added * 1e6:+.0f}",
                 f"{added * 1e6 / count:.1f}" if count else "",
                 f"{median(variant.latencies) * 1e3:.2f}",
@@ -196,7 +218,7 @@ HEADER = (
     "variant",
     "spans/request",
     "CPU ms/request [quartiles]",
-    "ratio to untraced [quartiles]",
+    "ratio to untraced [95 %]",
     "added us",
     "us/span",
     "p50 ms",
@@ -210,18 +232,23 @@ def program() -> None:
     parser.add_argument("--requests", type=int, default=50, help="per variant, route and round")
     parser.add_argument("--route", default="", help="only routes whose name contains this")
     parser.add_argument("--keep-venv", action="store_true", help="do not reinstall into build/bench-venv")
+    parser.add_argument("--python", type=Path, help="an environment that has the agent and bench/requirements.txt")
+    parser.add_argument("--database", choices=("postgresql", "sqlite3"), default="postgresql")
     options = parser.parse_args()
-    python = common.VENV / "bin" / "python" if options.keep_venv else common.prepare_venv()
+    python = options.python or (common.VENV / "bin" / "python" if options.keep_venv else common.prepare_venv())
     facts = common.machine_facts([common.package_versions(python, PACKAGES)])
     cores = sorted(os.sched_getaffinity(0))
-    with common.scratch() as (folder, processes):
+    with contextlib.ExitStack() as stack:
+        folder, processes = stack.enter_context(common.scratch())
         if len(cores) > 1:
             os.sched_setaffinity(0, set(cores) - {APP_CORE})
         server = Server(processes, folder)
+        sink = processes.start("sink", [str(python), str(common.ROOT / "bench" / "datadog_sink.py")], dict(os.environ))
+        postgres = stack.enter_context(Postgres(processes)) if options.database == "postgresql" else None
         os.sched_setaffinity(0, set(cores))
-        all_variants = variants()
+        all_variants = variants(sink.wait_for(r"^listening (\S+)$", timeout=60)[0][1])
         for variant in all_variants:
-            start(variant, python, folder, processes, server)
+            start(variant, python, folder, processes, server, postgres)
         if len(cores) > 1:
             os.sched_setaffinity(0, set(cores) - {APP_CORE})
         print(facts)
@@ -240,9 +267,16 @@ def program() -> None:
         memory = []
         for variant in all_variants:
             used = common.memory_bytes(variant.worker)
-            memory.append([variant.name, f"{used['rss'] / 2**20:.1f}", f"{used['pss'] / 2**20:.1f}"])
+            memory.append(
+                [
+                    variant.name,
+                    f"{used['rss'] / 2**20:.1f}",
+                    f"{used['pss'] / 2**20:.1f}",
+                    str(common.threads(variant.worker)),
+                ]
+            )
         print("Memory of the worker afterwards\n")
-        print(table(("variant", "RSS MiB", "PSS MiB"), memory))
+        print(table(("variant", "RSS MiB", "PSS MiB", "threads"), memory))
 
 
 if __name__ == "__main__":
