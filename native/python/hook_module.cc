@@ -26,6 +26,7 @@ constexpr Kind kKinds[] = {
     {"redis_pipeline", handle_redis_pipeline},
     {"template_render", handle_template_render},
     {"template_body", handle_template_body},
+    {"template_block", handle_template_block},
     {"execute", handle_execute},
     {"executemany", handle_executemany},
     {"callproc", handle_callproc},

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <string>
+#include <string_view>
 #include <utility>
 
 #include "python/convert.h"
@@ -17,22 +19,34 @@ using trace::text_value;
 thread_local Innermost rendering;
 thread_local Innermost serializing;
 
-// What a template is called and which engine renders it; views into this object.
+constexpr std::string_view kBlock = "block ";
+
+// How a span of this name tells what was rendered; views into it.
+trace::AttributeView what_attribute(std::string_view span_name) {
+  if (!span_name.starts_with(kBlock)) return {"django.template.name", text_value(span_name)};
+  return {"django.template.block", text_value(span_name.substr(kBlock.size()))};
+}
+
+// What a template, or a block of one, is called and which engine renders it; views into this
+// object.
 struct Shown {
   Ref name_object;
   Utf8 name, engine;
+  std::string block;  // the span's name, of blocks
   std::string_view text, engine_text;
 
-  Shown(Hooks& hooks, PyObject* self, PyObject* data)
+  Shown(Hooks& hooks, PyObject* self, PyObject* data, bool is_block)
       : name_object(attribute_of(self, hooks.n_name.get())),
         name(is_text(name_object.get()) ? name_object.get() : Py_None),
         engine(is_text(data) ? data : Py_None),
         text(is_text(name_object.get()) ? name.view() : "<template>"),
-        engine_text(is_text(data) ? engine.view() : "django") {}
+        engine_text(is_text(data) ? engine.view() : "django") {
+    if (is_block) text = block.append(kBlock).append(text);
+  }
   static bool is_text(PyObject* object) { return object != nullptr && PyUnicode_Check(object); }
   std::array<trace::AttributeView, 3> attributes() const {
     return {{{"nuages.kind", text_value("template")},
-             {"django.template.name", text_value(text)},
+             what_attribute(text),
              {"django.template.engine", text_value(engine_text)}}};
   }
 };
@@ -51,7 +65,7 @@ void record_folded(Hooks& hooks, SpanObject* span, std::string_view engine) noex
     if (each.folded == 0) continue;
     const trace::AttributeView attributes[] = {
         {"nuages.kind", text_value("template")},
-        {"django.template.name", text_value(each.name)},
+        what_attribute(each.name),
         {"django.template.engine", text_value(engine)},
         {"nuages.folded.count", trace::int_value(each.folded)},
         {"nuages.folded.duration", trace::double_value(static_cast<double>(each.total_ns) / 1e9)},
@@ -113,9 +127,10 @@ void note_failure(Hooks& hooks, CallSpan& span, const Parent& parent, const void
   if (failed && page != hooks.renders.end()) page->second.failure = exception;
 }
 
-PyObject* render(HookFunction& hook, const HookCall& call, PyObject* self, const Parent& parent) {
+PyObject* render(HookFunction& hook, const HookCall& call, PyObject* self, const Parent& parent,
+                 bool is_block = false) {
   Hooks& hooks = *hook.hooks;
-  const Shown shown(hooks, self, hook.data);
+  const Shown shown(hooks, self, hook.data, is_block);
   if (const auto page = hooks.renders.find(parent.object.get()); page != hooks.renders.end()) {
     if (page->second.folding == self) return call_original(hook, call);  // _render() of render()
     RepeatedRenders::Template& repeated = page->second.of(shown.text);
@@ -193,6 +208,14 @@ PyObject* handle_template_body(HookFunction& hook, const HookCall& call) {
     return call_original(hook, call);
   }
   return render(hook, call, self, parent);
+}
+
+// BlockNode.render: {% block %}, and {{ block.super }} inside of it.
+PyObject* handle_template_block(HookFunction& hook, const HookCall& call) {
+  PyObject* self = call.positional(0);
+  const Parent parent = current_parent(*hook.hooks);
+  if (self == nullptr || parent.kind != ParentKind::kOurs) return call_original(hook, call);
+  return render(hook, call, self, parent, true);
 }
 
 }  // namespace nuages::python

@@ -123,6 +123,7 @@ PyObject* handle_redis_command(HookFunction& hook, const HookCall& call);
 PyObject* handle_redis_pipeline(HookFunction& hook, const HookCall& call);
 PyObject* handle_template_render(HookFunction& hook, const HookCall& call);
 PyObject* handle_template_body(HookFunction& hook, const HookCall& call);
+PyObject* handle_template_block(HookFunction& hook, const HookCall& call);
 PyObject* handle_execute(HookFunction& hook, const HookCall& call);
 PyObject* handle_executemany(HookFunction& hook, const HookCall& call);
 PyObject* handle_callproc(HookFunction& hook, const HookCall& call);

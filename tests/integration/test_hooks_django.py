@@ -392,15 +392,23 @@ class TestTemplates:
         answer = shop.request("/pages/")
         [select] = answer.of_kind("CLIENT")
         tree = answer.tree(answer.named("catalog/page.html"))
-        assert tree[:4] == [
+        assert tree[:6] == [
             "catalog/page.html",
             "  catalog/base.html",
-            "    catalog/includes/head.html",
-            "    SELECT FROM catalog_book",
+            "    block title",
+            "    block body",
+            "      catalog/includes/head.html",
+            "      SELECT FROM catalog_book",
         ]
-        rows = set(tree[4:])
-        assert rows == {"    catalog/includes/row.html"}
-        assert select["parent_id"] == answer.named("catalog/base.html")["span_id"]
+        rows = set(tree[6:])
+        assert rows == {"      catalog/includes/row.html"}
+        block = answer.named("block body")
+        assert select["parent_id"] == block["span_id"]
+        assert block["attributes"] == {
+            "nuages.kind": "template",
+            "django.template.block": "body",
+            "django.template.engine": "django",
+        }
         attributes = answer.named("catalog/page.html")["attributes"]
         assert attributes == {
             "nuages.kind": "template",

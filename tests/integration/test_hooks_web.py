@@ -174,6 +174,19 @@ class TestTemplates:
             assert 0 < span["attributes"]["nuages.folded.duration"] * 1e9 <= span["end"] - span["start"]
         assert len(answer.spans) == 1 + 1 + 20 + 20 + 1 + 2
 
+    def test_blocks(self, shop):
+        """`{{ block.super }}` is a rendering of its own; a loop of blocks folds; the error of one is told once."""
+        answer = shop.scenario("template_blocks", count=50)
+        assert answer.result == "[old new]" + "." * 50 + " ZeroDivisionError"
+        assert tree(answer, "child") == ("child\n  parent\n    block head\n      block head" + "\n    block row" * 21)
+        [folded] = [span for span in answer.spans if "nuages.folded.count" in span["attributes"]]
+        assert folded["attributes"]["django.template.block"] == "row"
+        assert folded["attributes"]["nuages.folded.count"] == 30
+        assert "django.template.name" not in folded["attributes"]
+        failed = [span["name"] for span in answer.spans if span["status"] == "ERROR"]
+        assert sorted(failed) == ["block wrong", "broken"]
+        assert sum(len(span["events"]) for span in answer.spans) == 1
+
     def test_few_includes_are_all_shown(self, shop):
         answer = shop.scenario("template_loop", count=3)
         assert tree(answer, "page") == "page" + "\n  row\n    icon" * 3 + "\n  foot"

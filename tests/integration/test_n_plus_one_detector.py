@@ -88,7 +88,7 @@ def test_the_rows_and_their_use_have_lines_of_their_own(shop: Any) -> None:
     assert "forward" in found["function"]
     assert (found["origin_file"], found["rows"], found["count"]) == (str(SOURCE), 8, 8)
     assert found["origin_line"] == line_of("for book in rows]"), "a queryset is fetched where it is read first"
-    assert 0 < found["saved_ns"] < found["duration_ns"]
+    assert 0 <= found["saved_ns"] < found["duration_ns"], "0 when one of them took longer than all others"
 
 
 def test_a_chain_of_relations_leads_to_the_first_queryset(shop: Any) -> None:

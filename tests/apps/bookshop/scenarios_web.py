@@ -165,6 +165,24 @@ def template_loop(count):
         return len(engine.get_template("page").render(Context({"rows": range(count)})))
 
 
+def template_blocks(count):
+    """A block that extends its parent's, one in a loop, and one that raises."""
+    from django.template import Context
+
+    engine = _engine(
+        parent="[{% block head %}old{% endblock %}]{% for n in rows %}{% block row %}-{% endblock %}{% endfor %}",
+        child="{% extends 'parent' %}{% block head %}{{ block.super }} new{% endblock %}{% block row %}.{% endblock %}",
+        broken="{% block wrong %}{{ fail }}{% endblock %}",
+    )
+    with _outer():
+        text = engine.get_template("child").render(Context({"rows": range(count)}))
+        try:
+            engine.get_template("broken").render(Context({"fail": lambda: 1 / 0}))
+        except ZeroDivisionError as error:
+            text += " " + type(error).__name__
+    return text
+
+
 def template_recursion(depth):
     """A tree that includes itself, and one that never ends."""
     from django.template import Context
