@@ -134,6 +134,10 @@ std::string_view BatchEncoder::encode_resource(const trace::RecordQueue& queue) 
 }
 
 void BatchEncoder::resource(const trace::RecordQueue& queue) {
+  if (const mask::Policy* now = &mask::process_policy(); now != policy_) {
+    cache_.clear();
+    policy_ = now;
+  }
   sql_clean_ = true;
   const auto message = out_.begin(1);
   attributes(1, trace::read_description(queue.resource()).attributes);
@@ -154,7 +158,7 @@ void BatchEncoder::span(const trace::RecordView& record) {
   using W = wire::ProtobufWriter;
   const trace::RecordHeader& header = record.header();
   sql_clean_ = record.sql_clean();
-  system_ = sql_clean_ ? std::string_view() : database_system(record);
+  record_ = &record;
   const std::string_view name = masked(record.name());
   std::string_view state = record.trace_state();
   if (mask_ && !state.empty() && mask_(state, key_text_)) state = key_text_;
@@ -172,9 +176,14 @@ void BatchEncoder::span(const trace::RecordView& record) {
   out_.advance(at);
   attributes(9, record.attributes());
   write_count(out_, 10, header.dropped_attributes);
-  for (const trace::EventView& each : record.events()) event(each);
+  // A range without elements would be walked to its end all the same.
+  if (header.events != 0) {
+    for (const trace::EventView& each : record.events()) event(each);
+  }
   write_count(out_, 12, header.dropped_events);
-  for (const trace::LinkRead& each : record.links()) link(each);
+  if (header.links != 0) {
+    for (const trace::LinkRead& each : record.links()) link(each);
+  }
   write_count(out_, 14, header.dropped_links);
   if (header.status != 0 || header.status_size != 0) {
     const auto status = out_.begin(15);
@@ -207,22 +216,51 @@ void BatchEncoder::link(const trace::LinkRead& link) {
 }
 
 void BatchEncoder::attributes(uint32_t field, const trace::AttributeRange& attributes) {
-  const bool every_key = mask::process_policy().user != nullptr;
-  for (trace::AttributeView each : attributes) {
-    if (attribute_ || each.value.type >= wire::ValueType::kString) {
-      if (!filter(each)) continue;
+  for (auto each = attributes.begin(), end = attributes.end(); each != end; ++each) {
+    const std::string_view entry = each.bytes();
+    // What becomes of a statement depends on the span's other attributes, too.
+    if (entry.size() < AttributeCache::kFewest || (!sql_clean_ && is_statement((*each).key))) {
+      attribute(field, *each);
+      continue;
     }
-    if (mask_ && (every_key || !plain(each.key)) && mask_(each.key, key_text_))
-      each.key = key_text_;
-    wire::write_key_value(out_, field, each.key, each.value);
+    const AttributeCache::Found found = cache_.find(field, entry);
+    if (found.hit) {
+      repeat(found.slot->encoded());
+      continue;
+    }
+    const size_t before = out_.size();
+    attribute(field, *each);
+    if (found.keep) AttributeCache::store(found, field, entry, out_.view().substr(before));
   }
+}
+
+// By blocks, which may read and write a little further: a call of memcpy costs more than the copy.
+void BatchEncoder::repeat(std::string_view encoded) {
+  constexpr size_t kMost = 256;
+  if (encoded.size() > kMost) return out_.raw(encoded);
+  char* at = out_.room_for(encoded.size() + AttributeCache::kBlock);
+  for (size_t i = 0; i < encoded.size(); i += AttributeCache::kBlock) {
+    std::memcpy(at + i, encoded.data() + i, AttributeCache::kBlock);
+  }
+  out_.advance(at + encoded.size());
+}
+
+void BatchEncoder::attribute(uint32_t field, trace::AttributeView attribute) {
+  if (attribute_ || attribute.value.type >= wire::ValueType::kString) {
+    if (!filter(attribute)) return;
+  }
+  const bool every_key = mask::process_policy().user != nullptr;
+  if (mask_ && (every_key || !plain(attribute.key)) && mask_(attribute.key, key_text_)) {
+    attribute.key = key_text_;
+  }
+  wire::write_key_value(out_, field, attribute.key, attribute.value);
 }
 
 // Replaces key and value by what may leave the process; false: nothing of it may.
 bool BatchEncoder::filter(trace::AttributeView& attribute) {
   wire::Value& value = attribute.value;
   if (value.type == wire::ValueType::kString && !sql_clean_ && sql_ &&
-      is_statement(attribute.key) && sql_(system_, value.text, sql_text_)) {
+      is_statement(attribute.key) && sql_(database_system(*record_), value.text, sql_text_)) {
     value.text = sql_text_;
   }
   if (attribute_) {

@@ -15,6 +15,7 @@
 #include <string_view>
 #include <vector>
 
+#include "export/attribute_cache.h"
 #include "mask/policy.h"
 #include "trace/queue.h"
 #include "trace/record.h"
@@ -23,7 +24,8 @@
 
 namespace nuages::exporter {
 
-// Rewrites text: true when `out` holds the changed text (else it is ignored). Must not throw.
+// Rewrites text: true when `out` holds the changed text (else it is ignored). Must not throw. All
+// filters give the same answer to the same question until mask::process_policy() changes.
 using TextFilter = std::function<bool(std::string_view text, std::string& out)>;
 // The same for the statement of a span whose db.system is `system` (empty when the span has none).
 using StatementFilter =
@@ -54,14 +56,18 @@ class BatchEncoder {
   void event(const trace::EventView& event);
   void link(const trace::LinkRead& link);
   void attributes(uint32_t field, const trace::AttributeRange& attributes);
+  void attribute(uint32_t field, trace::AttributeView attribute);
+  void repeat(std::string_view encoded);
   bool filter(trace::AttributeView& attribute);
   std::string_view masked(std::string_view text);
 
   TextFilter mask_;
   StatementFilter sql_;
   AttributeFilter attribute_;
-  bool sql_clean_ = true;    // of the record being written
-  std::string_view system_;  // its db.system; known only while its statement may hold literals
+  bool sql_clean_ = true;  // of the record being written
+  const trace::RecordView* record_ = nullptr;
+  AttributeCache cache_;
+  const mask::Policy* policy_ = nullptr;  // the cache is of this one
   wire::ProtobufWriter out_;
   std::string mask_text_;
   std::string key_text_;

@@ -299,6 +299,59 @@ TEST_F(BatchEncoderTest, StatementsPassTheSqlFilterUnlessTheyAreClean) {
   EXPECT_EQ(seen.spans[1].attributes["db.statement"], "SELECT 1");
 }
 
+// Attributes that repeat are written from a cache: the bytes are those of an encoder that meets
+// each for the first time.
+TEST_F(BatchEncoderTest, RepeatedAttributesAreWrittenAsTheFirstTime) {
+  ASSERT_TRUE(mask::set_process_profile("gdpr", true));
+  const Filters filters = process_filters();
+  const auto fresh = [&] {
+    return std::make_unique<BatchEncoder>(filters.mask, filters.sql, filters.attribute);
+  };
+  const std::string clean = "SELECT * FROM t WHERE id = 4711" + std::string(900, ' ');
+  const std::string huge = "jane@example.com" + std::string(5000, 'x');
+  for (int i = 0; i < 60; ++i) {
+    const auto span = trace::Span::start({.name = "GET"});
+    span->set_attribute("http.method", text_value(i % 3 == 0 ? "GET" : "POST"));
+    span->set_attribute("http.target", text_value("/orders/" + std::to_string(i % 7) + "?token=a"));
+    span->set_attribute("contact.address", text_value("jane@example.com"));
+    span->set_attribute("user.id", text_value("user-4711"));
+    span->set_attribute("api.password", text_value("secret"));
+    span->set_attribute("http.response.size", int_value(i % 5 == 0 ? 1 : INT64_MIN));
+    span->set_attribute("text.huge", text_value(huge));
+    if (i % 4 < 2) span->set_attribute("db.statement", text_value(clean));
+    if (i % 4 == 0) span->mark_sql_clean();
+    const AttributeView event[] = {{"http.method", text_value("GET")}};
+    span->add_event("seen", 1, event);
+    span->end();
+    span->publish(*this);
+  }
+  std::vector<std::string> singly;
+  for (const std::string& record : records_) {
+    const std::string_view one[] = {record};
+    singly.emplace_back(fresh()->encode(queue_, one));
+  }
+  const auto all = fresh();
+  const Seen seen = encode(*all);
+  const std::string first(all->request());
+  encode(*all);
+  EXPECT_EQ(all->request(), first);
+  ASSERT_EQ(seen.spans.size(), records_.size());
+  for (size_t i = 0; i < singly.size(); ++i) {
+    const std::string_view one[] = {records_[i]};
+    EXPECT_EQ(all->encode(queue_, one), singly[i]) << i;  // now from the cache
+    EXPECT_EQ(seen.spans[i].attributes["user.id"], "(absent)");
+    EXPECT_EQ(seen.spans[i].attributes["contact.address"], "***@***.**");
+    EXPECT_EQ(seen.spans[i].attributes["api.password"], "***");
+    EXPECT_EQ(seen.spans[i].events.at(0).second["http.method"], "GET");
+  }
+  // Other rules are in force from the next batch on.
+  ASSERT_TRUE(mask::set_process_profile("off", true));
+  EXPECT_EQ(encode(*all).spans[0].attributes["contact.address"], "jane@example.com");
+  ASSERT_TRUE(mask::set_process_profile("default", true));
+  EXPECT_EQ(encode(*all).spans[0].attributes["contact.address"], "***@***.**");
+  ASSERT_TRUE(mask::set_process_profile("off", false));
+}
+
 TEST_F(BatchEncoderTest, SizesAroundLengthBytes) {
   for (size_t size = 0; size < 400; ++size) {
     const std::string text(size, 'x');

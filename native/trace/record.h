@@ -127,6 +127,7 @@ class EntryRange {
     Iterator() noexcept = default;
     Iterator(const char* at, const char* end) noexcept : at_(at), end_(end) { skip(); }
     value_type operator*() const noexcept { return Read(at_); }
+    std::string_view bytes() const noexcept { return {at_, load<uint32_t>(at_)}; }  // of the entry
     Iterator& operator++() noexcept {
       at_ += load<uint32_t>(at_);
       skip();
