@@ -36,6 +36,7 @@ trace::QueueOptions queue_options(const PipelineConfig& config) {
   trace::QueueOptions options;
   options.max_records = std::max(config.max_queue_size, 1U);
   options.ring_bytes = config.max_queue_bytes;
+  options.serialised = config.serialised;
   options.batch_records =
       std::min(config.max_export_batch_size, std::max(options.max_records / 2, 1U));
   return options;

@@ -48,6 +48,7 @@ struct PipelineConfig {
   MaskProfile mask_profile;      // describes them; without it nobody else can send masked spans
   bool process_policy = false;   // mask by mask::process_policy(), whatever the two above say
   Survival survival;
+  bool serialised = false;  // all publish() come under one lock of the caller
   net::OtlpClientConfig client;
 };
 

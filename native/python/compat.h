@@ -6,8 +6,18 @@
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+#if PY_VERSION_HEX < 0x030B0000
+#include <longintrepr.h>
+#endif
 
 namespace nuages::python {
+
+// Whether the GIL keeps threads apart, so that spans and queues need no locks of their own.
+#ifdef Py_GIL_DISABLED
+inline constexpr bool kSerialised = false;
+#else
+inline constexpr bool kSerialised = true;
+#endif
 
 // Types whose objects only native code makes.
 #if PY_VERSION_HEX >= 0x030A0000
@@ -33,6 +43,16 @@ inline bool weakly_refers_to(PyObject* weak, PyObject* object) noexcept {
   return found == object;
 #else
   return PyWeakref_GetObject(weak) == object;
+#endif
+}
+
+// A number that changes with every change of a dict; 0 where there is no such number.
+inline uint64_t dict_version(PyObject* dict) noexcept {
+#if PY_VERSION_HEX < 0x030C0000
+  return reinterpret_cast<PyDictObject*>(dict)->ma_version_tag;
+#else
+  static_cast<void>(dict);
+  return 0;
 #endif
 }
 

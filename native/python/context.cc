@@ -55,9 +55,14 @@ bool is_plain(ModuleState& state, PyObject* context) noexcept {
 // directly. Borrowed.
 PyObject* context_var(ModuleState& state) noexcept {
   if (!state.context_globals) return nullptr;
+  const uint64_t version = dict_version(state.context_globals.get());
+  if (version != 0 && version == state.context_version) return state.context_var.get();
   PyObject* runtime =
       PyDict_GetItemWithError(state.context_globals.get(), state.s_runtime_context.get());
-  if (runtime == state.runtime_context.get()) return state.context_var.get();
+  if (runtime && runtime == state.runtime_context.get()) {
+    state.context_version = version;
+    return state.context_var.get();
+  }
   if (!runtime) {
     PyErr_Clear();
     return nullptr;
@@ -80,8 +85,8 @@ Ref call_runtime(ModuleState& state, PyObject* method, PyObject* argument) noexc
   return result;
 }
 
-Ref read_context(ModuleState& state) noexcept {
-  if (PyObject* var = context_var(state)) {
+Ref read_context(ModuleState& state, PyObject* var) noexcept {
+  if (var) {
     PyObject* value = nullptr;
     if (PyContextVar_Get(var, nullptr, &value) < 0) PyErr_Clear();
     return Ref::take(value);
@@ -89,11 +94,15 @@ Ref read_context(ModuleState& state) noexcept {
   return call_runtime(state, state.s_get_current.get(), nullptr);
 }
 
+Ref read_context(ModuleState& state) noexcept { return read_context(state, context_var(state)); }
+
 }  // namespace
 
-Ref current_context(ModuleState& state) noexcept {
-  const ErrorGuard guard;
-  return read_context(state);
+Current current_context(ModuleState& state) noexcept {
+  Current current;
+  current.var = Ref::share(context_var(state));
+  current.context = read_context(state, current.var.get());
+  return current;
 }
 
 Ref span_in_context(ModuleState& state, PyObject* context) noexcept {
@@ -104,6 +113,7 @@ Ref span_in_context(ModuleState& state, PyObject* context) noexcept {
     if (!context) return {};
   }
   if (PyDict_Check(context)) {
+    if (PyDict_GET_SIZE(context) == 0) return {};
     PyObject* span = PyDict_GetItemWithError(context, state.span_key.get());
     if (!span) PyErr_Clear();
     return Ref::share(span);
@@ -134,11 +144,12 @@ bool is_suppressed(ModuleState& state, PyObject* context) noexcept {
 
 bool activate(ModuleState& state, PyObject* span, Activation& activation, PyObject* base) noexcept {
   const ErrorGuard guard;
-  return activate_on(state, read_context(state), span, activation, base);
+  return activate_on(state, current_context(state), span, activation, base);
 }
 
-bool activate_on(ModuleState& state, Ref previous, PyObject* span, Activation& activation,
+bool activate_on(ModuleState& state, Current current, PyObject* span, Activation& activation,
                  PyObject* base) noexcept {
+  Ref previous = std::move(current.context);
   const bool plain = base == nullptr && is_plain(state, previous.get());
   Ref ours = plain ? std::move(state.idle_context) : Ref();
   if (!ours) ours = new_context(state, base != nullptr ? base : previous.get());
@@ -147,9 +158,9 @@ bool activate_on(ModuleState& state, Ref previous, PyObject* span, Activation& a
     return false;
   }
   Ref token;
-  if (PyObject* var = context_var(state)) {
+  if (current.var) {
     const NoCollection pause;
-    token = Ref::take(PyContextVar_Set(var, ours.get()));
+    token = Ref::take(PyContextVar_Set(current.var.get(), ours.get()));
   } else {
     token = call_runtime(state, state.s_attach.get(), ours.get());
   }
@@ -175,11 +186,11 @@ bool is_left_over(ModuleState& state, PyObject* context) noexcept {
 }
 
 void restore(ModuleState& state, const Ref& ours, const Ref& previous, const Ref& token) noexcept {
-  const Ref now = read_context(state);
+  PyObject* var = context_var(state);
+  const Ref now = read_context(state, var);
   const bool is_ours = now.get() == ours.get();
   // Somebody else's value, or another thread or task.
   if (!is_ours && !is_left_over(state, now.get())) return;
-  PyObject* var = context_var(state);
   if (!var) {
     call_runtime(state, state.s_detach.get(), token.get());
     return;
@@ -197,6 +208,11 @@ void restore(ModuleState& state, const Ref& ours, const Ref& previous, const Ref
 void deactivate(ModuleState& state, Activation& activation) noexcept {
   if (!activation.ours) return;
   const ErrorGuard guard;
+  deactivate_at_exit(state, activation);
+}
+
+void deactivate_at_exit(ModuleState& state, Activation& activation) noexcept {
+  if (!activation.ours) return;
   Ref ours = std::move(activation.ours);
   {
     const Ref previous = std::move(activation.previous);

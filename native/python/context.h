@@ -30,17 +30,25 @@ struct Activation {
 bool activate(ModuleState& state, PyObject* span, Activation& activation,
               PyObject* base = nullptr) noexcept;
 
-// The same when `previous` is known to be the current Context (empty: there is none). `base`, a
-// Context, gives the other values that are current meanwhile in place of those of `previous`.
-bool activate_on(ModuleState& state, Ref previous, PyObject* span, Activation& activation,
+// The Context now (a dict subclass; empty when it cannot be had), and the ContextVar that holds it
+// (empty: the runtime context is no ContextVar).
+struct Current {
+  Ref context;
+  Ref var;
+};
+
+// For callers that have no Python error pending.
+Current current_context(ModuleState& state) noexcept;
+
+// activate() for them, with what they know to be current. `base`, a Context, gives the other values
+// that are current meanwhile in place of those of the current one.
+bool activate_on(ModuleState& state, Current current, PyObject* span, Activation& activation,
                  PyObject* base = nullptr) noexcept;
 
 // Restores the Context of before, only if the current one is still ours. Harmless when called
 // twice.
 void deactivate(ModuleState& state, Activation& activation) noexcept;
-
-// The Context now (a dict subclass); empty when it cannot be had.
-Ref current_context(ModuleState& state) noexcept;
+void deactivate_at_exit(ModuleState& state, Activation& activation) noexcept;  // no error pending
 
 // The object under the span key of `context` (null: of the current Context): ours, somebody else's,
 // or nothing.

@@ -37,11 +37,26 @@ class ValueHolder {
 };
 
 // The bytes of an ASCII str without a call; false for any other object.
-inline bool ascii_text(PyObject* object, std::string_view& out) noexcept {
+[[gnu::always_inline]] inline bool ascii_text(PyObject* object, std::string_view& out) noexcept {
   if (!PyUnicode_Check(object) || !PyUnicode_IS_COMPACT_ASCII(object)) return false;
-  out = {static_cast<const char*>(PyUnicode_DATA(object)),
+  out = {reinterpret_cast<const char*>(reinterpret_cast<PyASCIIObject*>(object) + 1),
          static_cast<size_t>(PyUnicode_GET_LENGTH(object))};
   return true;
+}
+
+// The value of an int that takes one digit; false: PyLong_As... knows.
+[[gnu::always_inline]] inline bool small_int(PyObject* object, int64_t& out) noexcept {
+#if PY_VERSION_HEX >= 0x030C0000
+  const auto* number = reinterpret_cast<const PyLongObject*>(object);
+  if (!PyUnstable_Long_IsCompact(number)) return false;
+  out = PyUnstable_Long_CompactValue(number);
+  return true;
+#else
+  const Py_ssize_t size = Py_SIZE(object);
+  if (size < -1 || size > 1) return false;
+  out = size * static_cast<int64_t>(reinterpret_cast<const PyLongObject*>(object)->ob_digit[0]);
+  return true;
+#endif
 }
 
 // Values of exactly the four common types, which need nothing kept; false: ValueHolder knows.

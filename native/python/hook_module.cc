@@ -322,7 +322,8 @@ Parent current_parent(Hooks& hooks) noexcept {
     parent.kind = ParentKind::kSilent;
     return parent;
   }
-  const Ref context = current_context(hooks.module);
+  const ErrorGuard guard;
+  const Ref context = current_context(hooks.module).context;
   if (!context) return parent;
   if (is_suppressed(hooks.module, context.get())) {
     parent.kind = ParentKind::kSilent;

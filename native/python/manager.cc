@@ -74,8 +74,8 @@ PyObject* manager_enter(PyObject* self, PyObject*) {
     return PyErr_Format(PyExc_RuntimeError, "start_as_current_span() is entered already");
   }
   ModuleState& state = *manager->tracer->state;
-  Ref current = current_context(state);
-  Ref span = data.arguments.start(*manager->tracer, current.get());
+  Current current = current_context(state);
+  Ref span = data.arguments.start(*manager->tracer, current.context.get());
   if (!span) return nullptr;
   activate_on(state, std::move(current), span.get(), data.activation);
   data.span = span;
@@ -88,7 +88,7 @@ PyObject* manager_exit(PyObject* self, PyObject* const* args, Py_ssize_t nargs) 
   const Ref span_object = std::move(data.span);
   data.span = {};
   if (!span_object) Py_RETURN_FALSE;
-  deactivate(*manager->tracer->state, data.activation);
+  deactivate_at_exit(*manager->tracer->state, data.activation);
   auto* span = reinterpret_cast<SpanObject*>(span_object.get());
   if (!span->span) Py_RETURN_FALSE;
   // Exception only: GeneratorExit, KeyboardInterrupt and the like are no errors of the work.

@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "python/ref.h"
+#include "trace/id_generator.h"
 
 namespace nuages::python {
 
@@ -59,7 +60,8 @@ struct ModuleState {
   PyObject* module = nullptr;  // borrowed: the state dies with it
 
   Recycler* recycler = nullptr;
-  Ref idle_context;  // a Context with the span key only, and None there (python/context.cc)
+  trace::IdGenerator ids;  // under the GIL, where there is one
+  Ref idle_context;        // a Context with the span key only, and None there (python/context.cc)
 
   // Our types.
   PyTypeObject* span_base = nullptr;          // SpanBase: common part of the two below
@@ -99,7 +101,8 @@ struct ModuleState {
 
   // The ContextVar inside opentelemetry.context._RUNTIME_CONTEXT, cached by that object's identity.
   Ref runtime_context;
-  Ref context_var;  // empty: not a ContextVarsRuntimeContext, go through its methods
+  uint64_t context_version = 0;  // of context_globals when that was last looked up; 0: unknown
+  Ref context_var;               // empty: not a ContextVarsRuntimeContext, go through its methods
 
   Ref hook_tracers;   // dict: scope name -> Tracer or None, valid while hook_provider is current
   Ref hook_provider;  // opentelemetry.trace._TRACER_PROVIDER as last seen

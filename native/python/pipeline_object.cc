@@ -58,6 +58,7 @@ PyObject* pipeline_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
       return nullptr;
     }
     config.process_policy = true;
+    config.serialised = kSerialised;
     config.survival.enabled = survive_kill != 0;
     if (config.survival.enabled) config.survival.directories = exporter::tmpfs_directories();
     auto* state = static_cast<ModuleState*>(PyType_GetModuleState(type));

@@ -14,6 +14,7 @@
 #include "python/off_switch.h"
 #include "python/provider.h"
 #include "python/span_read.h"
+#include "trace/span_fast.h"
 
 namespace nuages::python {
 namespace {
@@ -93,11 +94,32 @@ PyObject* no_new(PyTypeObject* type, PyObject*, PyObject*) {
 
 // ---- recording
 
-PyObject* span_set_attribute(PyObject* self, PyObject* const* args, Py_ssize_t nargs,
-                             PyObject* kwnames) {
+// Nearly always: a new key and a plain value. False: nothing was done.
+[[gnu::always_inline]] inline bool add_plain(const SpanObject* span, PyObject* key_object,
+                                             PyObject* value) noexcept {
+  std::string_view key, text;
+  int64_t number = 0;
+  if (!ascii_text(key_object, key) || key.empty()) return false;
+  trace::Span& core = *span->span;
+  const PyTypeObject* type = Py_TYPE(value);
+  if (type == &PyUnicode_Type) {
+    return ascii_text(value, text) && text.size() <= span->max_text && core.add_text(key, text);
+  }
+  if (type == &PyLong_Type) {
+    return small_int(value, number) && core.add_number(key, wire::ValueType::kInt, number);
+  }
+  if (type == &PyFloat_Type) {
+    return core.add_number(key, wire::ValueType::kDouble, PyFloat_AS_DOUBLE(value));
+  }
+  return type == &PyBool_Type &&
+         core.add_number(key, wire::ValueType::kBool, static_cast<char>(value == Py_True));
+}
+
+[[gnu::noinline]] PyObject* set_any_attribute(PyObject* self, PyObject* const* args,
+                                              Py_ssize_t nargs, PyObject* kwnames) {
   static const char* const kNames[] = {"key", "value"};
   PyObject* values[2] = {};
-  if (nargs == 2 && kwnames == nullptr) {  // nearly always, and nearly always plain
+  if (nargs == 2 && kwnames == nullptr) {
     SpanObject* span = self_of(self);
     std::string_view key;
     trace::ValueView value;
@@ -124,6 +146,14 @@ PyObject* span_set_attribute(PyObject* self, PyObject* const* args, Py_ssize_t n
     return refused(span, "set_attribute()");
   }
   Py_RETURN_NONE;
+}
+
+PyObject* span_set_attribute(PyObject* self, PyObject* const* args, Py_ssize_t nargs,
+                             PyObject* kwnames) {
+  if (nargs == 2 && kwnames == nullptr && add_plain(self_of(self), args[0], args[1])) [[likely]] {
+    Py_RETURN_NONE;
+  }
+  return set_any_attribute(self, args, nargs, kwnames);
 }
 
 PyObject* span_set_attributes(PyObject* self, PyObject* attributes) {

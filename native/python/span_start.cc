@@ -12,13 +12,6 @@
 namespace nuages::python {
 namespace {
 
-// Whether the GIL keeps threads apart, so that spans need no lock of their own.
-#ifdef Py_GIL_DISABLED
-constexpr bool kSerialised = false;
-#else
-constexpr bool kSerialised = true;
-#endif
-
 struct Parent {
   Ref object;                    // the parent span object, if any
   trace::Span* local = nullptr;  // recording and ours
@@ -185,6 +178,13 @@ bool generate(ModuleState& state, PyObject* generator, bool root, TraceId& trace
   return !PyErr_Occurred();
 }
 
+TraceId new_trace_id(ModuleState& state) noexcept {
+  return kSerialised ? state.ids.new_trace_id() : trace::new_trace_id();
+}
+SpanId new_span_id(ModuleState& state) noexcept {
+  return kSerialised ? state.ids.new_span_id() : trace::new_span_id();
+}
+
 Ref non_recording(TracerObject& tracer, trace::SpanContext context) {
   SpanObject* span = new_span_object(*tracer.state, &tracer, false);
   Ref object = Ref::take(reinterpret_cast<PyObject*>(span));
@@ -318,12 +318,12 @@ Ref start_checked(TracerObject& tracer, const SpanSpec& spec) {
       span_id = 0;
     }
     if (!trace_id.valid() || span_id == 0) {  // no ids at all: ours
-      if (root) trace_id = trace::new_trace_id();
-      span_id = trace::new_span_id();
+      if (root) trace_id = new_trace_id(state);
+      span_id = new_span_id(state);
     }
   } else {
-    if (root) trace_id = trace::new_trace_id();
-    span_id = trace::new_span_id();
+    if (root) trace_id = new_trace_id(state);
+    span_id = new_span_id(state);
   }
 
   Sampling sampling;

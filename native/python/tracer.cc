@@ -1,4 +1,6 @@
 // TracerBase: start_span and start_as_current_span without a Python frame.
+#include <optional>
+
 #include "python/args.h"
 #include "python/convert.h"
 #include "python/manager.h"
@@ -159,8 +161,8 @@ bool StartArguments::read(const char* function, size_t count, PyObject* const* a
 Ref StartArguments::start(TracerObject& tracer, PyObject* current) const noexcept {
   ModuleState& state = *tracer.state;
   SpanSpec spec;
-  const Utf8 text(name.get());
-  spec.name = text.view();
+  std::optional<Utf8> text;
+  if (!ascii_text(name.get(), spec.name)) spec.name = text.emplace(name.get()).view();
   spec.name_object = name.get();
   if (kind) {
     size_t index = 0;

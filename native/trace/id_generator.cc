@@ -3,8 +3,6 @@
 #include <pthread.h>
 #include <sys/random.h>
 
-#include <bit>
-
 #include "base/clock.h"
 
 namespace nuages::trace {
@@ -21,47 +19,21 @@ uint64_t split_mix(uint64_t& state) {
   return z ^ (z >> 31);
 }
 
-struct Generator {
-  uint64_t state[4];
-  uint32_t generation;  // zero: never seeded
-
-  uint64_t next() noexcept {
-    if (generation != process_generation()) [[unlikely]] {
-      seed();
-    }
-    const uint64_t result = std::rotl(state[0] + state[3], 23) + state[0];
-    const uint64_t shifted = state[1] << 17;
-    state[2] ^= state[0];
-    state[3] ^= state[1];
-    state[1] ^= state[2];
-    state[0] ^= state[3];
-    state[2] ^= shifted;
-    state[3] = std::rotl(state[3], 45);
-    return result;
-  }
-
-  void seed() noexcept {
-    if (getrandom(state, sizeof state, GRND_NONBLOCK) != static_cast<ssize_t>(sizeof state)) {
-      // Only in the first instants of a machine: times and an address still tell threads apart.
-      uint64_t mix = wall_now() ^ (steady_now() << 20) ^ reinterpret_cast<uintptr_t>(this);
-      for (uint64_t& word : state) word = split_mix(mix);
-    }
-    if ((state[0] | state[1] | state[2] | state[3]) == 0) state[0] = 1;
-    generation = process_generation();
-  }
-};
-
-thread_local Generator t_generator{};
-
-uint64_t next_nonzero() noexcept {
-  uint64_t value = 0;
-  while (value == 0) value = t_generator.next();
-  return value;
-}
+constinit thread_local IdGenerator t_generator;
 
 }  // namespace
 
-TraceId new_trace_id() noexcept { return {next_nonzero(), next_nonzero()}; }
-SpanId new_span_id() noexcept { return next_nonzero(); }
+void IdGenerator::seed() noexcept {
+  if (getrandom(state_, sizeof state_, GRND_NONBLOCK) != static_cast<ssize_t>(sizeof state_)) {
+    // Only in the first instants of a machine: times and an address still tell threads apart.
+    uint64_t mix = wall_now() ^ (steady_now() << 20) ^ reinterpret_cast<uintptr_t>(this);
+    for (uint64_t& word : state_) word = split_mix(mix);
+  }
+  if ((state_[0] | state_[1] | state_[2] | state_[3]) == 0) state_[0] = 1;
+  generation_ = process_generation();
+}
+
+TraceId new_trace_id() noexcept { return t_generator.new_trace_id(); }
+SpanId new_span_id() noexcept { return t_generator.new_span_id(); }
 
 }  // namespace nuages::trace

@@ -101,8 +101,8 @@ void LocalRoot::restart(uint64_t steady) noexcept {
   fate_.store(Fate::kSampler, std::memory_order_relaxed);
   tail_.reset();
   batches_.clear();
-  if (query_count_ == 0) return;
-  query_count_ = 0;
+  if (query_count() == 0) return;
+  query_count_.store(0, std::memory_order_relaxed);
   used_ = 0;
   std::vector<Slot>().swap(slots_);
 }
@@ -113,7 +113,16 @@ uint64_t LocalRoot::wall_at(uint64_t steady) const noexcept {
 
 uint64_t LocalRoot::now() const noexcept { return wall_at(steady_now()); }
 
-bool LocalRoot::reserve_span() noexcept {
+bool LocalRoot::reserve_span(bool serialised) noexcept {
+  if (serialised) {
+    const uint32_t spans = spans_.load(std::memory_order_relaxed);
+    if (spans < kMaxSpans) {
+      spans_.store(spans + 1, std::memory_order_relaxed);
+      return true;
+    }
+    dropped_.fetch_add(1, std::memory_order_relaxed);
+    return false;
+  }
   if (spans_.fetch_add(1, std::memory_order_relaxed) < kMaxSpans) return true;
   spans_.fetch_sub(1, std::memory_order_relaxed);
   dropped_.fetch_add(1, std::memory_order_relaxed);
@@ -182,7 +191,7 @@ void LocalRoot::grow() noexcept {
 QueryCount LocalRoot::count_query(uint64_t alias, uint64_t fingerprint, uint64_t duration_ns,
                                   std::string_view statement) noexcept {
   std::lock_guard guard(lock_);
-  ++query_count_;
+  query_count_.store(query_count() + 1, std::memory_order_relaxed);
   Slot* slot = find(alias, fingerprint, true);
   if (slot == nullptr) return {1, false};
   ++slot->count;
@@ -276,16 +285,11 @@ void LocalRoot::find_origin(CallSite& site, std::string_view model) const {
   site.origin_rows = batch->rows;
 }
 
-uint32_t LocalRoot::query_count() const noexcept {
-  std::lock_guard guard(lock_);
-  return query_count_;
-}
-
 NPlusOneResult LocalRoot::n_plus_one(uint32_t threshold) const {
   NPlusOneResult result;
   {
     std::lock_guard guard(lock_);
-    result.query_count = query_count_;
+    result.query_count = query_count();
     for (const Slot& slot : slots_) {
       result.max_repetitions = std::max(result.max_repetitions, slot.count);
       if (slot.count <= threshold) continue;

@@ -114,7 +114,7 @@ class LocalRoot : public RefCounted<LocalRoot> {
 
   void note_batch(const BatchView& batch) noexcept;
 
-  uint32_t query_count() const noexcept;
+  uint32_t query_count() const noexcept { return query_count_.load(std::memory_order_relaxed); }
   // Whether annotate_n_plus_one has written this trace's result on a span already.
   bool noted() const noexcept { return noted_.load(std::memory_order_relaxed); }
   void set_noted() noexcept { noted_.store(true, std::memory_order_relaxed); }
@@ -123,7 +123,8 @@ class LocalRoot : public RefCounted<LocalRoot> {
   NPlusOneResult n_plus_one() const { return n_plus_one(n_plus_one_options().threshold); }
 
   // One more span of this trace; false when kMaxSpans are reached: then fold() it.
-  bool reserve_span() noexcept;
+  // `serialised`: all such calls for this trace come under one lock of the caller.
+  bool reserve_span(bool serialised = false) noexcept;
   void fold(const FoldedSpan& span) noexcept;
   std::vector<Tail::Group> folded() const;
   uint32_t dropped_spans() const noexcept { return dropped_.load(std::memory_order_relaxed); }
@@ -178,7 +179,7 @@ class LocalRoot : public RefCounted<LocalRoot> {
   std::atomic<bool> errors_{false};
   std::atomic<Fate> fate_{Fate::kSampler};
   mutable SpinLock lock_;
-  uint32_t query_count_ = 0;
+  std::atomic<uint32_t> query_count_{0};  // changed under lock_
   uint32_t used_ = 0;
   std::vector<Slot> slots_;     // size is zero or a power of two
   std::vector<Batch> batches_;  // oldest first

@@ -45,6 +45,7 @@ RecordQueue RecordQueue::create(void* memory, const QueueOptions& options) noexc
   header->ring_bytes = std::bit_ceil(std::max(options.ring_bytes, slots::kPage));
   header->max_records = options.max_records;
   header->batch_records = std::max(options.batch_records, 1U);
+  header->serialised = options.serialised ? 1 : 0;
   return RecordQueue(header);
 }
 
@@ -61,22 +62,17 @@ size_t RecordQueue::max_record_bytes() const noexcept {
   return header_->ring_bytes / 2 - slots::kHeader;
 }
 
-RecordQueue::Push RecordQueue::push(std::string_view record) noexcept {
+// Where a slot of `need` bytes goes: its place is behind `padding` bytes at `head`. False: full.
+bool RecordQueue::reserve(uint64_t need, uint64_t& head, uint64_t& padding) noexcept {
   Header& h = *header_;
-  const auto full = [&h] {
-    h.dropped.fetch_add(1, std::memory_order_relaxed);
-    return Push::kFull;
-  };
-  if (record.size() > max_record_bytes()) return full();
-  uint32_t pending = h.pending.load(std::memory_order_relaxed);
+  uint64_t pushed = h.pushed.load(std::memory_order_relaxed);
   do {
-    if (pending >= h.max_records) return full();
-  } while (!h.pending.compare_exchange_weak(pending, pending + 1, std::memory_order_seq_cst,
-                                            std::memory_order_relaxed));
-
-  const uint64_t need = slots::bytes_for(record.size());
-  uint64_t head = h.head.load(std::memory_order_relaxed);
-  uint64_t padding = 0;
+    // Negative when `pushed` is older; then the exchange fails.
+    const uint64_t taken = h.taken_records.load(std::memory_order_acquire);
+    if (static_cast<int64_t>(pushed - taken) >= int64_t{h.max_records}) return false;
+  } while (!h.pushed.compare_exchange_weak(pushed, pushed + 1, std::memory_order_seq_cst,
+                                           std::memory_order_relaxed));
+  head = h.head.load(std::memory_order_relaxed);
   for (;;) {
     const uint64_t tail = h.tail.load(std::memory_order_acquire);
     const uint64_t used = head - tail;
@@ -87,22 +83,49 @@ RecordQueue::Push RecordQueue::push(std::string_view record) noexcept {
     const uint64_t to_end = h.ring_bytes - (head & (h.ring_bytes - 1));
     padding = need <= to_end ? 0 : to_end;
     if (used + padding + need > h.ring_bytes) {
-      h.pending.fetch_sub(1, std::memory_order_relaxed);
-      return full();
+      h.pushed.fetch_sub(1, std::memory_order_relaxed);
+      return false;
     }
     if (h.head.compare_exchange_weak(head, head + padding + need, std::memory_order_acq_rel,
                                      std::memory_order_relaxed)) {
-      break;
+      return true;
     }
+  }
+}
+
+// The same where nobody else changes `pushed` and `head`. The consumer, and who reads the memory of
+// a killed process, find both changed before the slot's word is: that one is stored with release.
+bool RecordQueue::reserve_serialised(uint64_t need, uint64_t& head, uint64_t& padding) noexcept {
+  Header& h = *header_;
+  const uint64_t pushed = h.pushed.load(std::memory_order_relaxed);
+  if (pushed - h.taken_records.load(std::memory_order_acquire) >= h.max_records) return false;
+  head = h.head.load(std::memory_order_relaxed);
+  const uint64_t to_end = h.ring_bytes - (head & (h.ring_bytes - 1));
+  padding = need <= to_end ? 0 : to_end;
+  const uint64_t used = head - h.tail.load(std::memory_order_acquire);
+  if (used + padding + need > h.ring_bytes) return false;
+  h.pushed.store(pushed + 1, std::memory_order_relaxed);
+  h.head.store(head + padding + need, std::memory_order_release);
+  return true;
+}
+
+RecordQueue::Push RecordQueue::push(std::string_view record) noexcept {
+  Header& h = *header_;
+  const bool serialised = h.serialised != 0;
+  const uint64_t need = slots::bytes_for(record.size());
+  uint64_t head = 0, padding = 0;
+  if (record.size() > max_record_bytes() ||
+      !(serialised ? reserve_serialised(need, head, padding) : reserve(need, head, padding))) {
+    h.dropped.fetch_add(1, std::memory_order_relaxed);
+    return Push::kFull;
   }
   if (padding != 0)
     slots::word(slot(head)).store(slots::kPadding | padding, std::memory_order_release);
   char* at = slot(head + padding);
-  std::memcpy(at + slots::kHeader, record.data(), record.size());
-  h.pushed.fetch_add(1, std::memory_order_relaxed);
+  const uint64_t word = slots::copy_record(at + slots::kHeader, record);
   // Commit. Sequentially consistent together with `waiting`: either the consumer sees this record
   // before it sleeps or the producer sees that it is about to.
-  slots::word(at).exchange(slots::record_word(record), std::memory_order_seq_cst);
+  slots::word(at).exchange(word, std::memory_order_seq_cst);
   notify();
   return Push::kPushed;
 }
@@ -134,7 +157,8 @@ void RecordQueue::sleep(uint64_t timeout_ns) noexcept {
 }
 
 uint32_t RecordQueue::pending() const noexcept {
-  return header_->pending.load(std::memory_order_seq_cst);
+  const uint64_t taken = header_->taken_records.load(std::memory_order_acquire);
+  return static_cast<uint32_t>(header_->pushed.load(std::memory_order_seq_cst) - taken);
 }
 
 bool RecordQueue::readable() const noexcept {
@@ -194,7 +218,8 @@ void RecordQueue::take(size_t records) noexcept {
     done += padding ? 0 : 1;
   }
   header_->taken.store(position, std::memory_order_release);
-  header_->pending.fetch_sub(static_cast<uint32_t>(records), std::memory_order_release);
+  const uint64_t before = header_->taken_records.load(std::memory_order_relaxed);
+  header_->taken_records.store(before + records, std::memory_order_release);
 }
 
 void RecordQueue::release() noexcept {

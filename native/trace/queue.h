@@ -19,8 +19,10 @@
 // system call only when they fulfil that, so an idle process is woken never and a busy one once per
 // batch. A producer that dies between reserve and commit stalls the queue; threads of one process
 // do not die alone.
-// Cost: two uncontended atomic updates, one exchange, a copy and a vectorised sum of the record per
-// push. Any thread may push.
+// Producers that one lock of the caller keeps apart (QueueOptions::serialised: the GIL) store where
+// others need locked instructions, in the same order: what a killed process leaves reads the same.
+// Cost: a copy and a vectorised sum of the record and one exchange per push, and two uncontended
+// atomic updates more unless the producers are serialised. Any thread may push.
 #pragma once
 
 #include <atomic>
@@ -36,6 +38,7 @@ struct QueueOptions {
   size_t ring_bytes = 4U << 20;          // rounded up to a power of two, at least 4 KiB
   size_t description_bytes = 64U << 10;  // resource and scopes
   uint32_t batch_records = 512;          // wakes a consumer that waits for a batch
+  bool serialised = false;  // all push() come under one lock of the caller, and from one process
 };
 
 class RecordQueue {
@@ -98,6 +101,8 @@ class RecordQueue {
   char* slot(uint64_t position) const noexcept;
   bool store_description(std::string_view description, uint64_t& place) noexcept;
   std::string_view description(uint64_t place) const noexcept;
+  bool reserve(uint64_t need, uint64_t& head, uint64_t& padding) noexcept;
+  bool reserve_serialised(uint64_t need, uint64_t& head, uint64_t& padding) noexcept;
   void notify() noexcept;
 
   Header* header_ = nullptr;

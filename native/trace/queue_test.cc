@@ -7,6 +7,7 @@
 #include <cstring>
 #include <deque>
 #include <memory>
+#include <mutex>
 #include <random>
 #include <string>
 #include <thread>
@@ -35,13 +36,22 @@ class Memory {
   std::unique_ptr<void, Free> memory_;
 };
 
-QueueOptions options(uint32_t records, size_t bytes = 4096) {
-  QueueOptions result;
-  result.max_records = records;
-  result.ring_bytes = bytes;
-  result.batch_records = 4;
-  return result;
-}
+// With producers that keep themselves apart and with those that a lock keeps apart.
+class QueueTest : public testing::TestWithParam<bool> {
+ protected:
+  static bool serialised() { return GetParam(); }
+  static QueueOptions options(uint32_t records, size_t bytes = 4096) {
+    QueueOptions result;
+    result.max_records = records;
+    result.ring_bytes = bytes;
+    result.batch_records = 4;
+    result.serialised = serialised();
+    return result;
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(, QueueTest, testing::Bool(),
+                         [](const auto& mode) { return mode.param ? "Serialised" : "Concurrent"; });
 
 std::vector<std::string> take(RecordQueue& queue, size_t max) {
   std::vector<std::string_view> views;
@@ -52,7 +62,7 @@ std::vector<std::string> take(RecordQueue& queue, size_t max) {
 }
 
 // Every record size with every number of records, round and round: order, content and wrap-around.
-TEST(QueueTest, ExhaustiveSmallSizesKeepOrderAcrossTheEnd) {
+TEST_P(QueueTest, ExhaustiveSmallSizesKeepOrderAcrossTheEnd) {
   for (size_t size = 0; size <= 200; ++size) {
     Memory memory(options(8));
     RecordQueue& queue = memory.queue;
@@ -77,7 +87,7 @@ TEST(QueueTest, ExhaustiveSmallSizesKeepOrderAcrossTheEnd) {
   }
 }
 
-TEST(QueueTest, DropsTheNewestAboveTheRecordLimitAndCounts) {
+TEST_P(QueueTest, DropsTheNewestAboveTheRecordLimitAndCounts) {
   Memory memory(options(3));
   for (const char* text : {"a", "b", "c", "d", "e"}) memory.queue.push(text);
   EXPECT_EQ(memory.queue.dropped(), 2U);
@@ -87,7 +97,7 @@ TEST(QueueTest, DropsTheNewestAboveTheRecordLimitAndCounts) {
   EXPECT_EQ(take(memory.queue, 9), std::vector<std::string>{"f"});
 }
 
-TEST(QueueTest, IsBoundedInBytes) {
+TEST_P(QueueTest, IsBoundedInBytes) {
   Memory memory(options(1000));
   const std::string record(500, 'x');
   int pushed = 0;
@@ -101,7 +111,7 @@ TEST(QueueTest, IsBoundedInBytes) {
             RecordQueue::Push::kPushed);
 }
 
-TEST(QueueTest, AnEmptyQueueTakesTheLargestRecordAtEveryOffset) {
+TEST_P(QueueTest, AnEmptyQueueTakesTheLargestRecordAtEveryOffset) {
   Memory memory(options(10));
   const std::string large(memory.queue.max_record_bytes(), 'L');
   for (size_t step = 0; step < 600; ++step) {
@@ -112,7 +122,7 @@ TEST(QueueTest, AnEmptyQueueTakesTheLargestRecordAtEveryOffset) {
   }
 }
 
-TEST(QueueTest, PeekHonoursItsLimits) {
+TEST_P(QueueTest, PeekHonoursItsLimits) {
   Memory memory(options(10));
   for (int i = 0; i < 6; ++i) memory.queue.push(std::string(100, 'x'));
   std::vector<std::string_view> views;
@@ -125,7 +135,7 @@ TEST(QueueTest, PeekHonoursItsLimits) {
 }
 
 // Against a model with random sizes, drops included.
-TEST(QueueTest, BehavesAsAModel) {
+TEST_P(QueueTest, BehavesAsAModel) {
   std::mt19937 random(42);
   Memory memory(options(20));
   std::deque<std::string> model;
@@ -154,12 +164,13 @@ TEST(QueueTest, BehavesAsAModel) {
   EXPECT_EQ(memory.queue.dropped(), drops);
 }
 
-TEST(QueueTest, ManyProducersOneConsumerLoseNothingTheyWereTold) {
+TEST_P(QueueTest, ManyProducersOneConsumerLoseNothingTheyWereTold) {
   constexpr int kProducers = 4;
   constexpr uint32_t kEach = 20'000;
   Memory memory(options(64, 16384));
   std::atomic<uint64_t> accepted{0};
   std::atomic<int> running{kProducers};
+  std::mutex lock;
   std::vector<std::thread> producers;
   for (int id = 0; id < kProducers; ++id) {
     producers.emplace_back([&, id] {
@@ -168,7 +179,11 @@ TEST(QueueTest, ManyProducersOneConsumerLoseNothingTheyWereTold) {
         std::string record(8 + (i * 37) % 300, static_cast<char>('A' + id));
         std::memcpy(record.data(), &id, 4);
         std::memcpy(record.data() + 4, &i, 4);
-        if (queue.push(record) == RecordQueue::Push::kPushed) {
+        std::unique_lock guard(lock, std::defer_lock);
+        if (serialised()) guard.lock();
+        const RecordQueue::Push answer = queue.push(record);
+        if (serialised()) guard.unlock();
+        if (answer == RecordQueue::Push::kPushed) {
           accepted.fetch_add(1);
         } else {
           std::this_thread::yield();
@@ -211,7 +226,7 @@ TEST(QueueTest, ManyProducersOneConsumerLoseNothingTheyWereTold) {
   EXPECT_EQ(memory.queue.pushed() + memory.queue.dropped(), uint64_t{kProducers} * kEach);
 }
 
-TEST(QueueTest, AWaitForABatchIsFulfilledByTheLastRecordOfIt) {
+TEST_P(QueueTest, AWaitForABatchIsFulfilledByTheLastRecordOfIt) {
   Memory memory(options(100));
   memory.queue.arm(RecordQueue::WaitFor::kBatch);
   for (int i = 0; i < 3; ++i) memory.queue.push("x");
@@ -222,7 +237,7 @@ TEST(QueueTest, AWaitForABatchIsFulfilledByTheLastRecordOfIt) {
   EXPECT_TRUE(memory.queue.batch_ready());
 }
 
-TEST(QueueTest, HalfOfTheBytesAreABatchToo) {
+TEST_P(QueueTest, HalfOfTheBytesAreABatchToo) {
   Memory memory(options(100));
   memory.queue.push(std::string(1000, 'x'));
   EXPECT_FALSE(memory.queue.batch_ready());
@@ -230,7 +245,7 @@ TEST(QueueTest, HalfOfTheBytesAreABatchToo) {
   EXPECT_TRUE(memory.queue.batch_ready());
 }
 
-TEST(QueueTest, SleepEndsAtItsTimeAndAtWake) {
+TEST_P(QueueTest, SleepEndsAtItsTimeAndAtWake) {
   Memory memory(options(10));
   memory.queue.arm(RecordQueue::WaitFor::kAny);
   const uint64_t before = steady_now();
@@ -241,7 +256,7 @@ TEST(QueueTest, SleepEndsAtItsTimeAndAtWake) {
   memory.queue.sleep(UINT64_MAX);  // already woken: returns at once
 }
 
-TEST(QueueTest, HeaderHoldsResourceAndScopesWhereverTheMemoryIsMapped) {
+TEST_P(QueueTest, HeaderHoldsResourceAndScopesWhereverTheMemoryIsMapped) {
   Memory memory(options(10));
   EXPECT_TRUE(memory.queue.set_resource("resource one"));
   memory.queue.add_scope("scope 0");
@@ -259,7 +274,7 @@ TEST(QueueTest, HeaderHoldsResourceAndScopesWhereverTheMemoryIsMapped) {
   EXPECT_EQ(take(attached, 5), std::vector<std::string>{"record"});
 }
 
-TEST(QueueTest, DescriptionsThatDoNotFitAreRefused) {
+TEST_P(QueueTest, DescriptionsThatDoNotFitAreRefused) {
   QueueOptions small = options(10);
   small.description_bytes = 100;
   Memory memory(small);
@@ -271,7 +286,7 @@ TEST(QueueTest, DescriptionsThatDoNotFitAreRefused) {
   EXPECT_EQ(memory.queue.scope(0), "");
 }
 
-TEST(QueueTest, WhatIsTakenStaysInTheRingUntilItIsReleased) {
+TEST_P(QueueTest, WhatIsTakenStaysInTheRingUntilItIsReleased) {
   Memory memory(options(4));
   for (const char* text : {"a", "b", "c", "d"}) memory.queue.push(text);
   std::vector<std::string_view> views;
@@ -287,7 +302,7 @@ TEST(QueueTest, WhatIsTakenStaysInTheRingUntilItIsReleased) {
   EXPECT_EQ(take(memory.queue, 9), (std::vector<std::string>{"c", "d", "e"}));
 }
 
-TEST(QueueTest, ARingFullOfTakenRecordsIsNotReadAgain) {
+TEST_P(QueueTest, ARingFullOfTakenRecordsIsNotReadAgain) {
   Memory memory(options(1000));
   while (memory.queue.push(std::string(504, 'x')) == RecordQueue::Push::kPushed) {
   }

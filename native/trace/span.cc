@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "trace/id_generator.h"
 #include "trace/record_writer.h"
+#include "trace/span_fast.h"
 
 namespace nuages::trace {
 namespace {
@@ -143,7 +144,7 @@ bool Span::begin(const StartOptions& options) noexcept {
     }
   }
   if (!root || !have_buffer()) return false;  // out of memory
-  if (!root->reserve_span()) {
+  if (!root->reserve_span(options.serialised)) {
     const uint64_t start_ns = options.start_ns != 0 ? options.start_ns : root->wall_at(steady);
     root->fold({options.scope, options.kind, options.name, start_ns, options.duration_ns});
     return false;
@@ -179,6 +180,7 @@ bool Span::begin(const StartOptions& options) noexcept {
   kind_ = options.kind;
   scope_ = options.scope;
   limits_ = options.limits != nullptr ? *options.limits : SpanLimits{};
+  plain_ = serialised_ && limits_.max_value_length == SpanLimits::kUnlimited;
 
   ended_.store(false, std::memory_order_relaxed);
   editable_ = false;
@@ -188,6 +190,7 @@ bool Span::begin(const StartOptions& options) noexcept {
   end_ns_ = 0;
   name_ = options.name;
   dead_ = 0;
+  keys_ = 0;
   attributes_ = events_ = links_ = 0;
   dropped_attributes_ = options.dropped_attributes;
   dropped_events_ = dropped_links_ = 0;
@@ -379,7 +382,9 @@ wire::StatusCode Span::status() const noexcept {
 
 void Span::publish(RecordSink& sink, bool unsampled) const noexcept {
   if (!own_process() || !ended() || (!unsampled && !context_.sampled())) return;
-  read([&sink](const RecordView& record) { sink.publish(record.bytes()); });
+  const bool locked = lock_for_reading();
+  sink.publish(const_cast<Span*>(this)->finish_record());
+  if (locked) lock_.unlock();
 }
 
 // --- the log of entries; lock_ is held ---
@@ -422,6 +427,7 @@ void Span::append_attribute(std::string_view key, const ValueView& value) noexce
     return;
   }
   write_attribute(at, key, value);
+  keys_ |= key_bit(key);
   size_ += static_cast<uint32_t>(size);
   ++attributes_;
 }
@@ -488,7 +494,7 @@ void Span::kill(char* entry) noexcept {
 }
 
 char* Span::find_attribute(std::string_view key) noexcept {
-  if (attributes_ == 0) return nullptr;
+  if (attributes_ == 0 || (keys_ & key_bit(key)) == 0) return nullptr;
   const char* end = buffer_ + size_;
   for (char* at = buffer_ + sizeof(RecordHeader); at < end;) {
     const EntryHeader header = load<EntryHeader>(at);
@@ -569,7 +575,7 @@ std::string_view Span::finish_record() noexcept {
   header.name_size = static_cast<uint32_t>(name.size());
   header.status_size = static_cast<uint32_t>(message.size());
   header.trace_state_size = static_cast<uint32_t>(state.size());
-  const char* end = put_bytes(put_bytes(put_bytes(tail, name), message), state);
+  const char* end = put_bytes(put_bytes(copy_short(tail, name), message), state);
   header.size = static_cast<uint32_t>(end - buffer_);
   return {buffer_, header.size};
 }

@@ -16,6 +16,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <cstring>
 #include <span>
 #include <string>
 #include <string_view>
@@ -92,6 +93,10 @@ class Span : public RefCounted<Span> {
   // Changes. Each returns false and does nothing when the span has ended or belongs to the parent
   // process. Empty keys are refused.
   bool set_attribute(std::string_view key, const ValueView& value) noexcept;
+  // The usual case of it in line (trace/span_fast.h); the key is not empty. False: call the former.
+  bool add_text(std::string_view key, std::string_view text) noexcept;
+  template <typename T>  // int64_t, double; bool as char
+  bool add_number(std::string_view key, wire::ValueType type, T number) noexcept;
   // `dropped`: attributes that the caller refused (bad keys); they count as dropped.
   bool set_attributes(std::span<const AttributeView> attributes, uint32_t dropped = 0) noexcept;
   bool add_event(std::string_view name, uint64_t time_ns = 0,
@@ -160,6 +165,10 @@ class Span : public RefCounted<Span> {
   uint64_t now() const noexcept;
   bool have_buffer() noexcept;
   char* append(size_t size) noexcept;  // room behind the log; null: too large
+  template <typename Write>
+  bool add_plain(std::string_view key, wire::ValueType type, size_t payload,
+                 Write&& write) noexcept;
+  static uint64_t key_bit(std::string_view key) noexcept;
   void put_attribute(std::string_view key, const ValueView& value) noexcept;
   void append_attribute(std::string_view key, const ValueView& value) noexcept;
   void put_event(std::string_view name, uint64_t time_ns, std::span<const AttributeView> attributes,
@@ -191,6 +200,7 @@ class Span : public RefCounted<Span> {
   SpanLimits limits_;
 
   bool serialised_ = false;
+  bool plain_ = false;              // serialised_, and no text is to be cut
   mutable SpinLock lock_;           // guards everything below, unless serialised_
   std::atomic<bool> ended_{false};  // readable without the lock
   bool editable_ = false;
@@ -203,10 +213,31 @@ class Span : public RefCounted<Span> {
   uint32_t size_ = 0;       // header and log
   uint32_t capacity_ = 0;
   uint32_t dead_ = 0;  // bytes of dead entries
+  uint64_t keys_ = 0;  // key_bit() of every key that was ever put into the log
   uint32_t attributes_ = 0, events_ = 0, links_ = 0;
   uint32_t dropped_attributes_ = 0, dropped_events_ = 0, dropped_links_ = 0;
   Span* next_free_ = nullptr;
 };
+
+// One of 64 bits, by the length and the end of the key: keys of one span often begin alike.
+[[gnu::always_inline]] inline uint64_t Span::key_bit(std::string_view key) noexcept {
+  const size_t size = key.size();
+  const char* at = key.data();
+  uint64_t word = 0;
+  if (size >= 8) {
+    std::memcpy(&word, at + size - 8, 8);
+  } else if (size >= 4) {
+    uint32_t first, last;
+    std::memcpy(&first, at, 4);
+    std::memcpy(&last, at + size - 4, 4);
+    word = uint64_t{first} << 32 | last;
+  } else if (size != 0) {
+    word = static_cast<uint64_t>(static_cast<unsigned char>(at[0])) << 16 |
+           static_cast<uint64_t>(static_cast<unsigned char>(at[size / 2])) << 8 |
+           static_cast<unsigned char>(at[size - 1]);
+  }
+  return 1ULL << ((word + size) * 0x9E37'79B9'7F4A'7C15ULL >> 58);
+}
 
 // A leaf (database or cache call) in one step: no Span object, straight to the sink.
 struct LeafOptions {

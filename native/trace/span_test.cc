@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <random>
 #include <set>
 #include <string>
 #include <thread>
@@ -12,6 +13,7 @@
 #include "base/clock.h"
 #include "trace/id_generator.h"
 #include "trace/scope.h"
+#include "trace/span_fast.h"
 #include "wire/otlp_reader.h"
 #include "wire/otlp_writer.h"
 
@@ -271,6 +273,63 @@ TEST(SpanTest, EmptyKeysAreRefused) {
   const AttributeView both[] = {{"", int_value(1)}, {"a", int_value(1)}};
   EXPECT_TRUE(span->set_attributes(both));
   EXPECT_EQ(keys(*span), "a ");
+}
+
+// The way in line and the general one write the same bytes, whatever the span's state.
+TEST(SpanTest, TheFastWayOfAnAttributeChangesNothing) {
+  std::mt19937 random(3);
+  size_t fast = 0, general = 0;
+  for (int round = 0; round < 400; ++round) {
+    SpanLimits limits;
+    if (round % 3 == 1) limits.max_attributes = 5;
+    if (round % 7 == 1) limits.max_value_length = 10;
+    if (round % 2 == 1) limits.drop = SpanLimits::Drop::kNewest;
+    StartOptions options{.name = std::string_view("a name of any length", random() % 21),
+                         .start_ns = 7,
+                         .trace_id = {1, 2},
+                         .span_id = 3,
+                         .limits = &limits,
+                         .serialised = true};
+    const SpanRef quick = Span::start(options);
+    options.serialised = false;
+    const SpanRef slow = Span::start(options);
+    for (int step = 0; step < 30; ++step) {
+      const std::string key(1 + random() % 40, static_cast<char>('a' + random() % 3));
+      const std::string text(random() % 70, 't');
+      bool added = false;
+      ValueView value;
+      switch (random() % 6) {
+        case 0:
+          value = int_value(-step);
+          added = quick->add_number(key, value.type, value.integer);
+          break;
+        case 1:
+          value = double_value(step / 4.0);
+          added = quick->add_number(key, value.type, value.number);
+          break;
+        case 2:
+          value = bool_value(step % 2 == 0);
+          added = quick->add_number(key, value.type, static_cast<char>(value.boolean));
+          break;
+        case 3:
+          quick->remove_attribute(key);
+          slow->remove_attribute(key);
+          continue;
+        default:
+          value = text_value(text);
+          added = quick->add_text(key, text);
+      }
+      EXPECT_FALSE(slow->add_text(key, text)) << "it needs its lock";
+      if (!added) quick->set_attribute(key, value);
+      slow->set_attribute(key, value);
+      ++(added ? fast : general);
+      ASSERT_EQ(quick->snapshot(), slow->snapshot()) << round << " " << step;
+    }
+    quick->end(9);
+    EXPECT_FALSE(quick->add_text("late", "x"));
+  }
+  EXPECT_GT(fast, 1000U);
+  EXPECT_GT(general, 1000U);
 }
 
 TEST(SpanTest, RemoveAndClear) {
