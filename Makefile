@@ -118,6 +118,9 @@ jaeger-golden: setup-check ## build Jaeger from its Go module and record what it
 .PHONY: otelcol
 otelcol: ## build a stock OpenTelemetry Collector from its Go modules, for make bench-collectors
 	@$(STEP) "build otelcol" tools/otelcol.sh
+.PHONY: test-otelcol
+test-otelcol: server setup-check ## the example's collector configuration on nuages-server and on a stock collector built for it
+	@CI=1 NUAGES_SERVER=$(CURDIR)/$(BUILD)/native/server/nuages-server NUAGES_OTELCOL="$$($(PYTHON) tools/otelcol_filter.py)" $(PYTHON) -m pytest tests/integration/test_stock_collector.py $(PYTEST_ARGS)
 wheel: setup-check ## sdist and wheels in dist/
 	@$(PYTHON) tools/wheel.py
 

@@ -15,7 +15,7 @@ from typing import Any, Callable, Optional
 import pytest
 
 # Nothing of the developer's own tracing set-up may reach a test; where the programs under test are, may.
-PROGRAMS = ("NUAGES_SERVER", "NUAGES_CHDB_LIBRARY", "NUAGES_TEST_GUIDE", "NUAGES_UPDATE_GOLDEN")
+PROGRAMS = ("NUAGES_SERVER", "NUAGES_CHDB_LIBRARY", "NUAGES_OTELCOL", "NUAGES_TEST_GUIDE", "NUAGES_UPDATE_GOLDEN")
 for name in list(os.environ):
     if name.startswith(("OTEL_", "NUAGES_")) and name not in PROGRAMS:
         del os.environ[name]
