@@ -14,6 +14,7 @@ import os
 import sys
 import sysconfig
 import uuid
+import weakref
 from types import FrameType
 from typing import Any, NamedTuple, Optional
 
@@ -252,8 +253,20 @@ def _framework_place(frame: FrameType, function: str, file: str) -> Optional[Pla
     return None
 
 
+_class_places: weakref.WeakKeyDictionary[Any, Optional[Place]] = weakref.WeakKeyDictionary()
+
+
 def class_place(owner: Any) -> Optional[Place]:
-    """Where a class is defined, unless a library defines it."""
+    """Where a class is defined, unless a library defines it. Kept: `inspect` parses the whole file to find it."""
+    try:
+        if owner not in _class_places:
+            _class_places[owner] = _find_class(owner)
+        return _class_places[owner]
+    except TypeError:  # a class whose metaclass cannot be hashed
+        return _find_class(owner)
+
+
+def _find_class(owner: Any) -> Optional[Place]:
     try:
         file, line = inspect.getsourcefile(owner), inspect.getsourcelines(owner)[1]
     except (OSError, TypeError):
