@@ -22,6 +22,7 @@ constexpr size_t kWriteSize = 256 << 10;
 constexpr size_t kPrefixSize = 5;  // compressed flag and length in front of a gRPC message
 constexpr uint64_t kSecond = 1'000'000'000;
 constexpr uint64_t kStopGraceNs = 2 * kSecond;
+constexpr uint64_t kWholeTimeouts = 4;  // within these a request must be whole, as over HTTP
 
 nghttp2_nv header(std::string_view name, std::string_view value) {
   // nghttp2 copies both: no NO_COPY flag is set.
@@ -262,7 +263,8 @@ bool GrpcSession::check_peer(uint64_t now) {
   for (const auto& [id, stream] : streams_) {
     const bool waits_for_peer = !stream->complete || stream->answered;
     const bool cut = stopping_ && !stream->complete && now - stopping_ns_ >= kStopGraceNs;
-    if (cut || (waits_for_peer && late(stream->progress_ns))) {
+    const bool trickles = !stream->complete && now - stream->begun_ns > kWholeTimeouts * limit;
+    if (cut || trickles || (waits_for_peer && late(stream->progress_ns))) {
       nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, id, NGHTTP2_CANCEL);
     }
   }
@@ -280,7 +282,7 @@ GrpcSession::Stream* GrpcSession::find(int32_t id) {
 
 void GrpcSession::on_headers_begin(int32_t id) {
   auto stream = std::make_unique<Stream>(budget_);
-  stream->progress_ns = received_ns_;
+  stream->begun_ns = stream->progress_ns = received_ns_;
   streams_.emplace(id, std::move(stream));
 }
 

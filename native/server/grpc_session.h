@@ -8,9 +8,9 @@
 // bounds floods of resets and acknowledgements.
 //
 // Slow and vanished peers: no settings within the timeout, a request or an answer that makes no
-// progress for the timeout, or no reply to our PING on a silent connection: the connection is
-// closed. stop() sends GOAWAY, lets begun calls end, resets those whose request is not whole after
-// two seconds, and closes.
+// progress for the timeout, a request that is not whole after four, or no reply to our PING on a
+// silent connection: the connection is closed. stop() sends GOAWAY, lets begun calls end, resets
+// those whose request is not whole after two seconds, and closes.
 //
 // Threading: everything runs on the socket's strand; stop() and the handler's callback may come
 // from any thread. Lifetime: kept alive by its pending operations and calls.
@@ -81,6 +81,7 @@ class GrpcSession final : public Connection, public std::enable_shared_from_this
     GrpcReply reply;
     std::string sending;  // the length-prefixed answer, or a plain body
     size_t sent = 0;
+    uint64_t begun_ns = 0;
     uint64_t progress_ns = 0;
     MemoryBudget::Share share;
   };
