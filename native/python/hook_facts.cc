@@ -93,19 +93,6 @@ bool known_method(std::string_view method) noexcept {
   return false;
 }
 
-HttpNames http_names(Hooks& hooks) noexcept {
-  PyObject* chosen = item_of(hooks.options.get(), hooks.n_semconv_http.get());
-  if (chosen == nullptr || !PyLong_Check(chosen)) return HttpNames::kOld;
-  switch (PyLong_AsLong(chosen)) {
-    case 1:
-      return HttpNames::kStable;
-    case 2:
-      return HttpNames::kBoth;
-    default:
-      return HttpNames::kOld;
-  }
-}
-
 std::string environ_text(PyObject* environ, const char* key) {
   PyObject* value = item_of(environ, key);
   if (value == nullptr || !PyUnicode_Check(value)) return {};
@@ -178,12 +165,12 @@ void RequestFacts::complete() {
   server_ = port_of(host) < 0 ? host : host.substr(0, host.rfind(':'));
 }
 
-std::vector<AttributeView> RequestFacts::attributes(HttpNames names) {
+std::vector<AttributeView> RequestFacts::attributes(SemconvNames names) {
   std::vector<AttributeView> list;
   list.reserve(14);
   const bool known = known_method(method);
   const std::string_view shown = known ? std::string_view(method) : "_OTHER";
-  if (names != HttpNames::kStable) {
+  if (names != SemconvNames::kStable) {
     list.push_back({"http.method", text_value(shown)});
     list.push_back({"http.scheme", text_value(scheme)});
     list.push_back({"http.host", text_value(host)});
@@ -191,7 +178,7 @@ std::vector<AttributeView> RequestFacts::attributes(HttpNames names) {
     list.push_back({"http.url", text_value(url)});
     if (!version.empty()) list.push_back({"http.flavor", text_value(version)});
   }
-  if (names == HttpNames::kOld) return list;
+  if (names == SemconvNames::kOld) return list;
   list.push_back({"http.request.method", text_value(shown)});
   if (!known) list.push_back({"http.request.method_original", text_value(method)});
   list.push_back({"url.scheme", text_value(scheme)});

@@ -9,14 +9,11 @@
 #include <string_view>
 #include <vector>
 
+#include "python/hook_names.h"
 #include "python/hook_state.h"
 #include "trace/span.h"
 
 namespace nuages::python {
-
-// Which attribute names a span gets: `options["semconv_http"]`.
-enum class HttpNames : uint8_t { kOld, kStable, kBoth };
-HttpNames http_names(Hooks& hooks) noexcept;
 
 struct RequestFacts {
   bool websocket = false;
@@ -28,7 +25,7 @@ struct RequestFacts {
   static RequestFacts of_scope(PyObject* scope);
 
   // Views into this object.
-  std::vector<trace::AttributeView> attributes(HttpNames names);
+  std::vector<trace::AttributeView> attributes(SemconvNames names);
 
  private:
   void complete();

@@ -8,12 +8,13 @@
 #include <span>
 #include <string_view>
 
+#include "python/hook_names.h"
 #include "python/hook_state.h"
 #include "trace/attribute.h"
 
 namespace nuages::python {
 
-// Attributes of one call in a fixed array: at most 20. Views only: what they point to must outlive
+// Attributes of one call in a fixed array: at most 28. Views only: what they point to must outlive
 // the recording.
 class LeafAttributes {
  public:
@@ -21,13 +22,25 @@ class LeafAttributes {
     if (!value.empty()) put(key, trace::text_value(value));
   }
   void number(std::string_view key, int64_t value) noexcept { put(key, trace::int_value(value)); }
+  void text(SemconvNames names, const SemconvName& name, std::string_view value) noexcept {
+    if (names != SemconvNames::kStable) text(name.old, value);
+    if (names != SemconvNames::kOld) text(name.stable, value);
+  }
+  void number(SemconvNames names, const SemconvName& name, int64_t value) noexcept {
+    if (names != SemconvNames::kStable) number(name.old, value);
+    if (names != SemconvNames::kOld) number(name.stable, value);
+  }
+  void system(SemconvNames names, std::string_view value) noexcept {
+    if (names != SemconvNames::kStable) text(kDbSystem.old, value);
+    if (names != SemconvNames::kOld) text(kDbSystem.stable, stable_db_system(value));
+  }
   std::span<const trace::AttributeView> views() const noexcept { return {items_.data(), size_}; }
 
  private:
   void put(std::string_view key, const trace::ValueView& value) noexcept {
     if (size_ < items_.size()) items_[size_++] = {key, value};
   }
-  std::array<trace::AttributeView, 20> items_;
+  std::array<trace::AttributeView, 28> items_;
   size_t size_ = 0;
 };
 

@@ -242,6 +242,7 @@ constexpr Name kNames[] = {
     {&Hooks::n_propagator, "_HTTP_TEXT_FORMAT"},
     {&Hooks::n_usual_propagator, "usual_propagator"},
     {&Hooks::n_semconv_http, "semconv_http"},
+    {&Hooks::n_semconv_database, "semconv_database"},
     {&Hooks::n_wrapped, "__wrapped__"},
     {&Hooks::n_database_module, "Database"},
     {&Hooks::n_commenter, "commenter"},

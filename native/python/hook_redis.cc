@@ -54,6 +54,7 @@ struct Server {
   std::string host;
   int64_t port = -1;
   int64_t database = -1;
+  std::string database_text;
   bool unix_socket = false;
 };
 
@@ -78,15 +79,22 @@ Server server_of(Hooks& hooks, PyObject* client) {
   if (host != nullptr && PyUnicode_Check(host)) server.host = Utf8(host).view();
   if (!server.unix_socket) server.port = number_item(kwargs.get(), "port");
   server.database = number_item(kwargs.get(), "db");
+  if (server.database >= 0) server.database_text = std::to_string(server.database);
   return server;
 }
 
-void add_server(LeafAttributes& attributes, const Server& server) {
-  attributes.text("db.system", "redis");
-  attributes.text("net.peer.name", server.host);
-  if (server.port > 0) attributes.number("net.peer.port", server.port);
-  attributes.text("net.transport", server.unix_socket ? "unix" : "ip_tcp");
-  if (server.database >= 0) attributes.number("db.redis.database_index", server.database);
+void add_server(LeafAttributes& attributes, SemconvNames names, const Server& server) {
+  attributes.system(names, "redis");
+  attributes.text(names, kPeerName, server.host);
+  if (server.port > 0) attributes.number(names, kPeerPort, server.port);
+  if (names != SemconvNames::kStable) {
+    attributes.text("net.transport", server.unix_socket ? "unix" : "ip_tcp");
+    if (server.database >= 0) attributes.number("db.redis.database_index", server.database);
+  }
+  if (names != SemconvNames::kOld) {
+    attributes.text("network.transport", server.unix_socket ? "unix" : "tcp");
+    attributes.text(kDbName.stable, server.database_text);
+  }
 }
 
 // One call from its start to its record.
@@ -104,9 +112,10 @@ struct RedisCall {
   void finish(PyObject* exception) const noexcept {
     const uint64_t end_ns = leaf_now(parent);
     LeafAttributes attributes;
-    add_server(attributes, server);
-    attributes.text("db.statement", statement);
-    attributes.text("db.operation", word);
+    const SemconvNames names = database_names(*hooks);
+    add_server(attributes, names, server);
+    attributes.text(names, kDbStatement, statement);
+    attributes.text(names, kDbOperation, word);
     attributes.number(size_key, size);
     record_call(*hooks, parent,
                 {hooks->n_redis.get(), word, attributes.views(), start_ns, end_ns, exception});

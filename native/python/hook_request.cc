@@ -108,7 +108,7 @@ Ref start(Hooks& hooks, RequestFacts& facts, PyObject* environ, bool detached, R
   trace::SpanContext parent;
   const bool exclude = excluded(hooks, facts);
   const bool inside = !detached && has_current_span(hooks);
-  const HttpNames names = http_names(hooks);
+  const SemconvNames names = http_names(hooks);
   const std::vector<trace::AttributeView> attributes = facts.attributes(names);
   spec.name = facts.websocket              ? "WEBSOCKET"
               : known_method(facts.method) ? std::string_view(facts.method)
@@ -373,10 +373,10 @@ void note_status(RequestObject& request, long code) noexcept {
   if (!request.recording || request.ended) return;
   request.status = code;
   trace::Span& span = *span_of(request)->span;
-  if (request.names != HttpNames::kStable) {
+  if (request.names != SemconvNames::kStable) {
     span.set_attribute("http.status_code", int_value(code));
   }
-  if (request.names != HttpNames::kOld) {
+  if (request.names != SemconvNames::kOld) {
     span.set_attribute("http.response.status_code", int_value(code));
     if (code >= 500 && !request.failed) {
       span.set_attribute("error.type", text_value(std::to_string(code)));
@@ -434,7 +434,7 @@ void request_failed(RequestObject& request, PyObject* exception) noexcept {
   if (!request.recording || request.ended || exception == nullptr) return;
   request.failed = true;
   record_exception(span_of(request), exception, true, true);
-  if (request.names != HttpNames::kOld) {
+  if (request.names != SemconvNames::kOld) {
     span_of(request)->span->set_attribute("error.type", text_value(Py_TYPE(exception)->tp_name));
   }
 }

@@ -28,7 +28,7 @@ struct RequestObject {
   bool finished;  // the server has the last message of the answer
   bool lost;      // the client went away before that
   long status;    // of the answer; 0: none yet
-  HttpNames names;
+  SemconvNames names;
 };
 
 // Starts the span of a request described by a WSGI environment (or request.META) and makes it

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "python/convert.h"
+#include "python/hook_leaf.h"
 #include "python/hook_span.h"
 
 namespace nuages::python {
@@ -236,17 +237,17 @@ PyObject* handle_on_commit(HookFunction& hook, const HookCall& call) {
   if (!database || current_parent(hooks).kind != ParentKind::kOurs) {
     return call_original(hook, call);
   }
-  const trace::AttributeView attributes[] = {
-      {"nuages.kind", trace::text_value("transaction")},
-      {"db.system", trace::text_value(database.info->system)},
-      {"db.name", trace::text_value(database.info->name)},
-      {"nuages.db.alias", trace::text_value(database.info->alias)},
-      {"db.transaction.callbacks", trace::int_value(callbacks)},
-  };
+  LeafAttributes attributes;
+  const SemconvNames names = database_names(hooks);
+  attributes.text("nuages.kind", "transaction");
+  attributes.system(names, database.info->system);
+  attributes.text(names, kDbName, database.info->name);
+  attributes.text("nuages.db.alias", database.info->alias);
+  attributes.number("db.transaction.callbacks", callbacks);
   CallSpan span(hooks);
   SpanSpec spec;
   spec.name = "transaction.on_commit";
-  spec.attributes = attributes;
+  spec.attributes = attributes.views();
   if (!span.start(hooks.n_db.get(), spec)) return call_original(hook, call);
   PyObject* result = call_original(hook, call);
   span.finish(result);

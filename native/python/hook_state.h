@@ -45,9 +45,9 @@ struct Hooks : HookState {
       n_route, n_status_code, n_resource_closers, n_streaming, n_is_async, n_iterator, n_meta,
       n_scheme, n_connection, n_request_hook, n_response_hook, n_excluded, n_cache_alias, n_redis,
       n_connection_pool, n_connection_kwargs, n_command_stack, n_args, n_parameters, n_extract,
-      n_propagate, n_propagator, n_usual_propagator, n_semconv_http, n_wrapped, n_database_module,
-      n_commenter, n_dict_query, n_prepare, n_run_on_commit, n_module, n_qualname, n_user,
-      n_headers;
+      n_propagate, n_propagator, n_usual_propagator, n_semconv_http, n_semconv_database, n_wrapped,
+      n_database_module, n_commenter, n_dict_query, n_prepare, n_run_on_commit, n_module,
+      n_qualname, n_user, n_headers;
 
   Ref counters_var;            // ContextVar: tuple of the QueryCounters that are open
   uint32_t open_counters = 0;  // in any Context

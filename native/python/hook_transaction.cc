@@ -4,6 +4,7 @@
 // which belongs to one thread: a list in its __dict__, one entry per __enter__ (None when that one
 // was not traced). BEGIN, SAVEPOINT and COMMIT are leaves below it.
 #include "python/convert.h"
+#include "python/hook_leaf.h"
 #include "python/hook_span.h"
 #include "python/hook_sql.h"
 
@@ -64,16 +65,16 @@ Ref start_block(Hooks& hooks, PyObject* connection) {
   const DatabaseInfo* info = database.info;
   if (info == nullptr || current_parent(hooks).kind == ParentKind::kSilent)
     return Ref::share(Py_None);
-  const trace::AttributeView attributes[] = {
-      {"nuages.kind", text_value("transaction")},
-      {"db.system", text_value(info->system)},
-      {"db.name", text_value(info->name)},
-      {"nuages.db.alias", text_value(info->alias)},
-  };
+  LeafAttributes attributes;
+  const SemconvNames names = database_names(hooks);
+  attributes.text("nuages.kind", "transaction");
+  attributes.system(names, info->system);
+  attributes.text(names, kDbName, info->name);
+  attributes.text("nuages.db.alias", info->alias);
   auto span = std::make_unique<CallSpan>(hooks);
   SpanSpec spec;
   spec.name = "transaction.atomic";
-  spec.attributes = attributes;
+  spec.attributes = attributes.views();
   if (!span->start(hooks.n_db.get(), spec)) return Ref::share(Py_None);
   Ref capsule = Ref::take(hand_over(std::move(span), kCapsuleName, destroy_span));
   if (capsule) return capsule;

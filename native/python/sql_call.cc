@@ -216,15 +216,16 @@ void SqlCall::count(PyObject* result) {
 
 void SqlCall::add_attributes(LeafAttributes& attributes, std::string& shortened) const {
   const DatabaseInfo& info = *database_.info;
-  attributes.text("db.system", info.system);
-  attributes.text("db.name", info.name);
-  attributes.text("db.user", info.user);
-  attributes.text("net.peer.name", info.host);
-  if (info.port > 0) attributes.number("net.peer.port", info.port);
+  const SemconvNames names = database_names(*hooks_);
+  attributes.system(names, info.system);
+  attributes.text(names, kDbName, info.name);
+  if (names != SemconvNames::kStable) attributes.text("db.user", info.user);
+  attributes.text(names, kPeerName, info.host);
+  if (info.port > 0) attributes.number(names, kPeerPort, info.port);
   attributes.text("nuages.db.alias", info.alias);
   if (statement_ == nullptr) {
-    attributes.text("db.statement", label_);
-    attributes.text("db.operation",
+    attributes.text(names, kDbStatement, label_);
+    attributes.text(names, kDbOperation,
                     kind_ == SqlKind::kProcedure ? std::string_view("CALL") : label());
     attributes.text("nuages.db.label", label_);
     if (label_ == "CONNECT") attributes.text("nuages.kind", "connection");
@@ -236,9 +237,9 @@ void SqlCall::add_attributes(LeafAttributes& attributes, std::string& shortened)
     while (size > 0 && (static_cast<unsigned char>(normalized[size]) & 0xC0U) == 0x80U) --size;
     normalized = shortened = std::string(normalized.substr(0, size)) + "...";
   }
-  attributes.text("db.statement", normalized);
-  attributes.text("db.operation", statement_->operation);
-  attributes.text("db.sql.table", statement_->table);
+  attributes.text(names, kDbStatement, normalized);
+  attributes.text(names, kDbOperation, statement_->operation);
+  attributes.text(names, kDbTable, statement_->table);
   attributes.text("nuages.db.label", label());
   attributes.number("nuages.db.fingerprint", static_cast<int64_t>(statement_->fingerprint));
 }

@@ -37,6 +37,41 @@ class TestQueries:
         assert query["parent_id"] == answer.named("catalog.views.annotate")["span_id"]
         assert "Secret" not in str(answer.spans)
 
+    OLD = {
+        "db.system": "sqlite",
+        "db.name": ":memory:",
+        "db.statement": "SELECT count(*) FROM catalog_book WHERE title = ?",
+        "db.operation": "SELECT",
+        "db.sql.table": "catalog_book",
+    }
+    STABLE = {
+        "db.system.name": "sqlite",
+        "db.namespace": ":memory:",
+        "db.query.text": "SELECT count(*) FROM catalog_book WHERE title = ?",
+        "db.operation.name": "SELECT",
+        "db.collection.name": "catalog_book",
+    }
+
+    @pytest.mark.parametrize(
+        ("opt_in", "names"),
+        [("", OLD), ("http", OLD), ("database", STABLE), ("http, database/dup", {**OLD, **STABLE})],
+    )
+    def test_semantic_conventions(self, shop, opt_in, names):
+        answer = shop.scenario("semantic_conventions", opt_in=opt_in, path="/annotate/")
+        [query] = answer.of_kind("CLIENT")
+        own = ("nuages.", "code.", "db.response.")
+        told = {key: value for key, value in query["attributes"].items() if not key.startswith(own)}
+        assert told == names
+        assert query["name"] == "SELECT FROM catalog_book WHERE title = ?"
+
+    @pytest.mark.parametrize(("opt_in", "names"), [("", ["db.system"]), ("database", ["db.system.name"])])
+    def test_semantic_conventions_of_transactions(self, shop, opt_in, names):
+        answer = shop.scenario("transaction_conventions", opt_in=opt_in)
+        for name in ("transaction.atomic", "transaction.on_commit"):
+            attributes = answer.named(name)["attributes"]
+            assert [key for key in attributes if key.startswith("db.system")] == names, name
+            assert attributes[names[0]] == "sqlite"
+
     def test_times_lie_inside_the_parent(self, shop):
         answer = shop.request("/books/3/")
         [query] = answer.of_kind("CLIENT")

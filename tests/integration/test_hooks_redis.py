@@ -86,6 +86,21 @@ def test_commands_and_pipelines(shop, port):
     assert "ann" not in str(answer.spans)
 
 
+def test_semantic_conventions(shop, port):
+    answer = shop.scenario("redis_conventions", opt_in="database")
+    [span] = answer.children(answer.named("outer"))
+    assert span["attributes"] == {
+        "db.system.name": "redis",
+        "db.namespace": "3",
+        "db.query.text": "GET ?",
+        "db.operation.name": "GET",
+        "db.redis.args_length": 2,
+        "server.address": "127.0.0.1",
+        "server.port": port,
+        "network.transport": "tcp",
+    }
+
+
 def test_asyncio(shop):
     answer = shop.scenario("redis_asyncio")
     assert answer.result is True, "execute_command stays a coroutine function"

@@ -32,9 +32,11 @@ def uninstall() -> None:
 
 def _before(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Optional[support.OpenSpan]:
     pool = args[0]
+    names = ("db.system", "db.system.name")
+    chosen = (names[:1], names[1:], names)[support.request_options["semconv_database"]]
     attributes = {
         "nuages.kind": "connection",
-        "db.system": "postgresql",
+        **dict.fromkeys(chosen, "postgresql"),
         "db.client.connection.pool.name": str(pool.name),
     }
     return support.open_span("nuages.db", "pool.getconn", attributes)

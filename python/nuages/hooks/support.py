@@ -33,6 +33,7 @@ request_options: dict[str, Any] = {
     "user": None,
     "headers": None,
     "semconv_http": 0,
+    "semconv_database": 0,
 }
 
 _said: set[str] = set()
@@ -411,7 +412,8 @@ def refresh() -> None:
         settings.get("n_plus_one_threshold"), settings.get("query_count_threshold"), settings.get("n_plus_one_allow")
     )
     names = {word.strip().lower() for word in os.environ.get("OTEL_SEMCONV_STABILITY_OPT_IN", "").split(",")}
-    request_options["semconv_http"] = 2 if "http/dup" in names else 1 if "http" in names else 0
+    for convention in ("http", "database"):
+        request_options[f"semconv_{convention}"] = 2 if f"{convention}/dup" in names else int(convention in names)
     entries = tuple(settings.get("excluded_urls"))
     if not entries and settings.get("masking") in ("gdpr", "hipaa"):
         entries = ("admin/", "accounts/profile/", "api/users/")  # the guide's

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import os
 import pickle
@@ -319,18 +320,42 @@ def hooks_and_attributes():
     return {"status": status, "failures": _native.hook_failures() - before}
 
 
-def semantic_conventions(opt_in, path):
-    """Attribute names of a request under OTEL_SEMCONV_STABILITY_OPT_IN."""
-    from django.test import Client
+@contextlib.contextmanager
+def _conventions(opt_in):
+    """The attribute names of OTEL_SEMCONV_STABILITY_OPT_IN."""
     from nuages import hooks
 
     os.environ["OTEL_SEMCONV_STABILITY_OPT_IN"] = opt_in
     hooks.install_all()
     try:
-        return Client(raise_request_exception=False).get(path, headers={"host": "testserver:8000"}).status_code
+        yield
     finally:
         del os.environ["OTEL_SEMCONV_STABILITY_OPT_IN"]
         hooks.install_all()
+
+
+def semantic_conventions(opt_in, path):
+    from django.test import Client
+
+    with _conventions(opt_in):
+        return Client(raise_request_exception=False).get(path, headers={"host": "testserver:8000"}).status_code
+
+
+def transaction_conventions(opt_in):
+    from django.db import transaction
+    from opentelemetry import trace
+
+    with _conventions(opt_in), trace.get_tracer("test").start_as_current_span("outer"), transaction.atomic():
+        transaction.on_commit(lambda: None)
+
+
+def redis_conventions(opt_in):
+    from opentelemetry import trace
+    from redis import Redis
+
+    client = Redis.from_url(_redis_server()[0])
+    with _conventions(opt_in), trace.get_tracer("test").start_as_current_span("outer"):
+        client.get("name")
 
 
 def excluded(entries, path):
