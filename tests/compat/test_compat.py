@@ -37,7 +37,8 @@ class TestRequest:
             *["      SELECT FROM store_author WHERE id = ?"] * 6,
             "      store/shelf.html",
             "        store/base.html",
-            "          store/lines.html",
+            "          block lines",
+            "            store/lines.html",
         ]
         assert lines[-2:] == ["  Counting.process_response", "  CommonMiddleware.process_response"]
         root = spans.named("GET /shelves/{name}/")

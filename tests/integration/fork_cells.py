@@ -209,9 +209,11 @@ def compare(run: Run, receiver: Receiver) -> Result:
     once = Counter(dict(arrived).values())
     extra = once & may
     unknown = once - must - may
-    if run.cut_off:  # a request that was cut off before its view, which writes the ledger: what its trace may have by then, and no more such traces
-        noted = {trace_id for trace_id, _, _ in must + may}
-        early = Counter({each: count for each, count in unknown.items() if each[0] not in noted and begins(each[1])})
+    if run.cut_off:
+        # A request that was cut off before its view, which writes the ledger, has what a request has by then; so has one whose view still began in its
+        # thread. There are no more such traces than requests that were cut off.
+        owed = {trace_id for trace_id, _, _ in must}
+        early = Counter({each: count for each, count in unknown.items() if each[0] not in owed and begins(each[1])})
         if len({trace_id for trace_id, _, _ in early}) <= len(run.cut_off) and set(early.values()) <= {1}:
             unknown -= early
     return Result(
