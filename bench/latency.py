@@ -49,7 +49,7 @@ def turn(route: Route, variant: Variant, rate: float, requests: int) -> list[flo
                 return
             latencies.append(time.perf_counter() - moment)
 
-    clients = [threading.Thread(target=client) for _ in range(CLIENTS)]
+    clients = [threading.Thread(target=client, daemon=True) for _ in range(CLIENTS)]
     for each in clients:
         each.start()
     begin = time.perf_counter() + 0.01
