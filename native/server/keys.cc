@@ -24,16 +24,6 @@ constexpr size_t kShortestKey = 16;
 constexpr std::pair<std::string_view, Scope> kScopes[] = {
     {"ingest", Scope::kIngest}, {"read", Scope::kRead}, {"admin", Scope::kAdmin}};
 
-std::string hex(const unsigned char* bytes, size_t size) {
-  static constexpr char kDigits[] = "0123456789abcdef";
-  std::string out;
-  for (size_t i = 0; i < size; ++i) {
-    out += kDigits[bytes[i] >> 4];
-    out += kDigits[bytes[i] & 15];
-  }
-  return out;
-}
-
 // The password of "user:password" in base64.
 std::string basic_password(std::string_view encoded) {
   std::string out(encoded.size(), '\0');
@@ -147,32 +137,22 @@ std::string Keys::scope_words(uint8_t scopes) {
 
 Result<std::vector<KeyEntry>> Keys::read_file(const std::string& file) {
   std::vector<KeyEntry> entries;
-  std::ifstream content(file);
-  if (!content) {
-    return Error{ErrorCode::kUnavailable, "the file of keys '" + file + "' cannot be read"};
-  }
-  size_t number = 0;
-  for (std::string line; std::getline(content, line);) {
-    ++number;
-    if (line.empty() || line[0] == '#') continue;
-    std::istringstream words(line);
+  const Status read = read_secret_file(file, "keys", [&](std::istringstream& words) -> Status {
     KeyEntry entry;
     std::string scopes;
     constexpr size_t kDigits = 64;
     if (!(words >> entry.id >> scopes >> entry.hash >> entry.spans_per_second) ||
         entry.hash.size() != kDigits) {
-      return Error{ErrorCode::kInvalid, file + ":" + std::to_string(number) +
-                                            ": not a line of `nuages-server keys add`"};
+      return Error{ErrorCode::kInvalid, "not a line of `nuages-server keys add`"};
     }
     const auto parsed = parse_scopes(scopes);
-    if (!parsed.ok()) {
-      return Error{ErrorCode::kInvalid,
-                   file + ":" + std::to_string(number) + ": " + parsed.error().message};
-    }
+    if (!parsed.ok()) return parsed.error();
     entry.scopes = *parsed;
     std::getline(words >> std::ws, entry.name);
     entries.push_back(std::move(entry));
-  }
+    return {};
+  });
+  if (!read.ok()) return read.error();
   return entries;
 }
 

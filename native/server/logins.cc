@@ -55,16 +55,6 @@ bool is_password(const std::string& hash, const std::string& password) {
   return argon2id_verify(hash.c_str(), password.data(), password.size()) == ARGON2_OK;
 }
 
-std::string hex(const unsigned char* bytes, size_t size) {
-  static constexpr char kDigits[] = "0123456789abcdef";
-  std::string out;
-  for (size_t i = 0; i < size; ++i) {
-    out += kDigits[bytes[i] >> 4];
-    out += kDigits[bytes[i] & 15];
-  }
-  return out;
-}
-
 // The secret that sessions are signed with; made at the first start.
 Result<std::string> session_secret(const std::string& file) {
   std::string secret;
@@ -130,26 +120,19 @@ Result<std::vector<User>> Logins::read_file(const std::string& file) {
   std::vector<User> users;
   std::error_code error;
   if (!std::filesystem::exists(file, error) && !error) return users;
-  std::ifstream content(file);
-  if (!content) {
-    return Error{ErrorCode::kUnavailable, "the file of users '" + file + "' cannot be read"};
-  }
-  size_t number = 0;
-  for (std::string line; std::getline(content, line);) {
-    ++number;
-    if (line.empty() || line[0] == '#') continue;
-    std::istringstream words(line);
+  const Status read = read_secret_file(file, "users", [&](std::istringstream& words) -> Status {
     User user;
     std::string role;
-    const bool whole = static_cast<bool>(words >> user.name >> role >> user.hash);
+    words >> user.name >> role >> user.hash;
     const auto parsed = parse_role(role);
-    if (!whole || !parsed.ok() || !is_name(user.name) || !user.hash.starts_with("$argon2id$")) {
-      return Error{ErrorCode::kInvalid,
-                   file + ":" + std::to_string(number) + ": not a line of `nuages-server users`"};
+    if (!words || !parsed.ok() || !is_name(user.name) || !user.hash.starts_with("$argon2id$")) {
+      return Error{ErrorCode::kInvalid, "not a line of `nuages-server users`"};
     }
     user.role = *parsed;
     users.push_back(std::move(user));
-  }
+    return {};
+  });
+  if (!read.ok()) return read.error();
   return users;
 }
 

@@ -40,6 +40,36 @@ Status write_secret_file(const std::string& path, const std::string& text) {
                "cannot write " + path + ": " + std::generic_category().message(code)};
 }
 
+Status read_secret_file(const std::string& path, const char* what,
+                        const std::function<Status(std::istringstream&)>& take) {
+  std::ifstream content(path);
+  if (!content) {
+    return Error{ErrorCode::kUnavailable,
+                 std::string("the file of ") + what + " '" + path + "' cannot be read"};
+  }
+  size_t number = 0;
+  for (std::string line; std::getline(content, line);) {
+    ++number;
+    if (line.empty() || line[0] == '#') continue;
+    std::istringstream words(line);
+    if (Status taken = take(words); !taken.ok()) {
+      return Error{taken.error().code,
+                   path + ":" + std::to_string(number) + ": " + taken.error().message};
+    }
+  }
+  return {};
+}
+
+std::string hex(const unsigned char* bytes, size_t size) {
+  static constexpr char kDigits[] = "0123456789abcdef";
+  std::string out;
+  for (size_t i = 0; i < size; ++i) {
+    out += kDigits[bytes[i] >> 4];
+    out += kDigits[bytes[i] & 15];
+  }
+  return out;
+}
+
 Result<std::string> secret_from_environment(const char* name, size_t shortest,
                                             const std::string& advice) {
   const std::string file_name = std::string(name) + "_FILE";

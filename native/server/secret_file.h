@@ -7,6 +7,8 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
+#include <sstream>
 #include <string>
 
 #include "base/result.h"
@@ -15,6 +17,14 @@ namespace nuages::server {
 
 // Mode 0600. Errors name the file.
 Status write_secret_file(const std::string& path, const std::string& text);
+
+// Calls `take` with each line that is neither empty nor a comment (#), until it gives an Error,
+// which then says where the line stands. `what` names the file to people.
+Status read_secret_file(const std::string& path, const char* what,
+                        const std::function<Status(std::istringstream&)>& take);
+
+// Lower-case hexadecimal digits.
+std::string hex(const unsigned char* bytes, size_t size);
 
 // The value of the variable `name`, else the first line of the file that `name`_FILE names; empty
 // when neither is set. `advice` says how to get a longer one. Call before other threads run.

@@ -1,6 +1,5 @@
 #include "server/web.h"
 
-#include <algorithm>
 #include <boost/asio/post.hpp>
 #include <boost/json.hpp>
 #include <string>
@@ -52,6 +51,14 @@ const EmbeddedFile* find_file(std::string_view path) {
 
 bool is_page(std::string_view path) {
   return path.substr(path.rfind('/') + 1).find('.') == std::string_view::npos;
+}
+
+constexpr const char* kSession = "/api/v1/session";
+constexpr const char* kLogin = "/api/v1/login";
+constexpr const char* kLogout = "/api/v1/logout";
+
+bool is_session_route(std::string_view path) {
+  return path == kSession || path == kLogin || path == kLogout;
 }
 
 bool is_api(std::string_view path) {
@@ -124,7 +131,7 @@ std::optional<Response> Web::refuse_stranger(const Request& request) const {
     return error(403, "Origin \"" + std::string(origin) + "\" is another site");
   }
   if (!is_api(request.path) || request.path == "/healthz" || request.path == "/readyz" ||
-      is_session_route(request) || !locked()) {
+      is_session_route(request.path) || !locked()) {
     return {};
   }
   if (const auto login = session(request)) {
@@ -145,13 +152,7 @@ std::optional<Response> Web::refuse_stranger(const Request& request) const {
 }
 
 std::vector<std::pair<std::string, std::string>> Web::routes() {
-  return {{"GET", "/api/v1/session"}, {"POST", "/api/v1/login"}, {"POST", "/api/v1/logout"}};
-}
-
-bool Web::is_session_route(const Request& request) const {
-  const auto all = routes();
-  return std::any_of(all.begin(), all.end(),
-                     [&](const auto& route) { return route.second == request.path; });
+  return {{"GET", kSession}, {"POST", kLogin}, {"POST", kLogout}};
 }
 
 Response Web::log_in(const Request& request) const {
@@ -179,7 +180,7 @@ Response Web::log_in(const Request& request) const {
 }
 
 void Web::answer_session(Request request, Done done) {
-  const bool asks = request.path == "/api/v1/session";
+  const bool asks = request.path == kSession;
   const std::string_view method = asks ? "GET" : "POST";
   if (request.method != method && !(asks && request.method == "HEAD")) {
     Response response =
@@ -189,7 +190,7 @@ void Web::answer_session(Request request, Done done) {
   }
   if (asks) return done(session_response(locked(), session(request)));
   if (logins_ == nullptr) return done(error(404, "nobody can log in here"));
-  if (request.path == "/api/v1/logout") {
+  if (request.path == kLogout) {
     Response response = session_response(locked(), std::nullopt);
     response.headers.emplace_back("Set-Cookie", logins_->log_out());
     return done(std::move(response));
@@ -199,7 +200,7 @@ void Web::answer_session(Request request, Done done) {
 
 void Web::handle(Request request, Done done) {
   if (auto refused = refuse_stranger(request)) return done(std::move(*refused));
-  if (is_session_route(request)) return answer_session(std::move(request), std::move(done));
+  if (is_session_route(request.path)) return answer_session(std::move(request), std::move(done));
   if (is_api(request.path)) return ask_api(std::move(request), std::move(done));
   if (request.method != "GET" && request.method != "HEAD") {
     Response response = error(405, "method " + request.method + " is not GET");

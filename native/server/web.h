@@ -52,7 +52,6 @@ class Web final : public HttpService {
  private:
   bool locked() const;  // whether readers need a key or a session
   std::optional<Login> session(const Request& request) const;
-  bool is_session_route(const Request& request) const;
   void answer_session(Request request, Done done);
   Response log_in(const Request& request) const;
   void post(Done done, std::function<Response()> work);
